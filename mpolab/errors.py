@@ -1,0 +1,46 @@
+"""The typed errors of mpolab: each names the value, what was expected and the nearest thing that would work.
+
+Every class is also a `ValueError`, a `TypeError` or a `FileNotFoundError`, so that plain `except ValueError` works.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PlanError(ValueError):
+    """A shape plan that does not fit its matrix: factors that do not multiply out, or lists of unequal length."""
+
+
+class BondError(ValueError):
+    """A bond dimension, compression ratio or error budget that cannot be meant (below 1, negative, wrong length)."""
+
+
+class MatrixError(ValueError):
+    """A matrix that cannot be decomposed: not two-dimensional, or with NaN or infinite entries."""
+
+
+class MatrixTypeError(TypeError):
+    """Something that is not a real floating-point tensor."""
+
+
+class UnknownNameError(ValueError):
+    """A name (method, definition, matrix, panel) that does not exist; the message lists those that do."""
+
+
+class CheckpointError(ValueError):
+    """A file that is not a whole checkpoint of this package: truncated, foreign, or with tensors missing."""
+
+
+class ModelNotFoundError(FileNotFoundError):
+    """A model that is neither in a folder, nor in the hub's cache, nor installed as the offline package."""
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that is not among `known`, with the nearest known ones first in its message."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    shown = ", ".join(repr(name) for name in names[:24]) + (f", ... ({len(names)} in all)" if len(names) > 24 else "")
+    return UnknownNameError(f"unknown {what} {given!r}.{hint} Known: {shown}.")
