@@ -1,0 +1,151 @@
+"""The decomposed matrix, kept beside its cores so that a cut's exact error costs a few small products.
+
+In the centre gauge a matrix is U C V^T with orthogonal U and V, so an error may be measured on the central core: cut
+cores reproduce it up to what the cuts of the outer bonds leave of U and V. Nothing is decomposed here and W is
+never rebuilt. Taught in notebook 02, section 6 (error budgets).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+
+from .decomposition import contract, move_centre
+from .plans import Plan
+from .spectra import Tails
+
+
+def outermost_first(n: int) -> list[int]:
+    """The order in which a budget applies the cuts: bonds 1, n-1, 2, n-2, ..."""
+    order = []
+    for k in range(1, n // 2 + 1):
+        order += [k] if k == n - k else [k, n - k]
+    return order
+
+
+class Source:
+    """Full-bond cores (d_{k-1}, a_k, d_k) of a matrix in the centre gauge and Schmidt bases; the centre on demand."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        tails: Tails,
+        left: Sequence[torch.Tensor],
+        right: Sequence[torch.Tensor],
+        centre: Callable[[], torch.Tensor],
+    ):
+        self.plan, self.tails, self.left, self.right, self._make_centre = plan, tails, list(left), list(right), centre
+
+    @classmethod
+    def of(cls, plan: Plan, tails: Tails, cores: Sequence[torch.Tensor], moved: bool) -> Source:
+        """From full-bond cores; `moved` says that their centre is elsewhere and has to be brought to the middle."""
+        if moved:
+            cores = move_centre(cores, plan.centre)
+        c = plan.centre
+        return cls(plan, tails, cores[:c], cores[c + 1 :], lambda: cores[c])
+
+    @cached_property
+    def centre(self) -> torch.Tensor:
+        """The central core at full bonds, (d_{c-1}, a_c, d_c)."""
+        return self._make_centre()
+
+    def cores(self) -> list[torch.Tensor]:
+        return [*self.left, self.centre, *self.right]
+
+    @cached_property
+    def _discarded(self) -> torch.Tensor:
+        """(d_left + 1, d_right + 1): squared norm of the centre outside its leading block, for every size of block."""
+        squares = self.centre.double().square().sum(1)  # (d_left, d_right)
+        zero_row = squares.new_zeros(1, squares.shape[1])
+        rows = torch.cat([squares.sum(1).flip(0).cumsum(0).flip(0), squares.new_zeros(1)])  # whole rows below the block
+        beside = torch.cat([squares, squares.new_zeros(squares.shape[0], 1)], 1).flip(1).cumsum(1).flip(1)
+        beside = torch.cat([torch.cat([zero_row, squares.new_zeros(1, 1)], 1), beside.cumsum(0)])
+        return rows[:, None] + beside
+
+    def squared_error(self, bonds: Sequence[int]) -> float:
+        """Exact ||M - M'||^2 / ||M||^2 of the matrix with its Schmidt bases cut to n+1 `bonds`."""
+        if self.tails.norm == 0:
+            return 0.0
+        squares = self._padded_error(bonds)
+        if self.plan.is_padded and squares > 0:
+            squares -= padding_energy(self._cut(bonds), self.plan)  # what a cut writes into the padding is dropped
+        return max(squares, 0.0) / self.tails.norm**2
+
+    def _cut(self, bonds: Sequence[int]) -> list[torch.Tensor]:
+        return [core[: bonds[k], :, : bonds[k + 1]] for k, core in enumerate(self.cores())]
+
+    def _padded_error(self, bonds: Sequence[int]) -> float:
+        """||M - M'||^2 over all entries, those of the zero padding included."""
+        plan, c = self.plan, self.plan.centre
+        inner = bonds[c], bonds[c + 1]
+        outer_left = any(bonds[k] < plan.full_bonds[k] for k in range(1, c))
+        outer_right = any(bonds[k] < plan.full_bonds[k] for k in range(c + 2, plan.n))
+        if not outer_left and not outer_right:
+            return float(self._discarded[inner])
+        approximation = self.centre[: inner[0], :, : inner[1]]  # (d'_left, a_c, d'_right)
+        if outer_left:
+            approximation = torch.tensordot(self._overlap(self.left, bonds[: c + 1]), approximation, dims=1)
+        if outer_right:
+            mirrored = [core.permute(2, 1, 0) for core in reversed(self.right)]
+            overlap = self._overlap(mirrored, bonds[:c:-1])  # (d_right, d'_right)
+            approximation = torch.tensordot(approximation, overlap.T, dims=1)
+        difference = self.centre.clone()
+        difference[: approximation.shape[0], :, : approximation.shape[2]] -= approximation
+        return float(torch.linalg.vector_norm(difference)) ** 2
+
+    @staticmethod
+    def _overlap(cores: Sequence[torch.Tensor], bonds: Sequence[int]) -> torch.Tensor:
+        """Basis of a half at full bonds against the same with its bonds cut: (d, d'), the identity's columns if uncut."""
+        overlap = cores[0].new_ones(1, 1)
+        for k, core in enumerate(cores):
+            cut = torch.tensordot(overlap, core[: bonds[k], :, : bonds[k + 1]], dims=1)  # (d_{k-1}, a_k, d'_k)
+            overlap = core.reshape(-1, core.shape[2]).T @ cut.reshape(-1, cut.shape[2])  # (d_k, d'_k)
+        return overlap
+
+    def budget(self, bonds: Sequence[int]) -> list[float]:
+        """Increments of the exact squared error (relative) as the cuts are made outermost first; in bond order 1..n-1."""
+        increments, reached = [0.0] * (self.plan.n - 1), 0.0
+        current = list(self.plan.full_bonds)
+        for k in outermost_first(self.plan.n):
+            if bonds[k] < current[k]:
+                current[k] = bonds[k]
+                after = self.squared_error(current)
+                increments[k - 1], reached = after - reached, after
+        return increments
+
+
+def padding_energy(cores: Sequence[torch.Tensor], plan: Plan) -> float:
+    """Squared norm of the entries that the cores (d_{k-1}, a_k, d_k) put into a plan's padding.
+
+    Padded rows are the last ones, so only the few values of the first row legs i_1 .. i_{c-1} that reach into the
+    padding are rebuilt; columns likewise.
+    """
+    c = plan.centre
+    rows, cols = math.prod(plan.rows[:c]), math.prod(plan.cols[:c])
+    legs = [size for pair in zip(plan.rows[:c], plan.cols[:c]) for size in pair]
+    left = contract(cores[:c]).reshape(*legs, -1)  # (i_1, j_1, ..., i_{c-1}, j_{c-1}, d)
+    left = left.permute(*range(0, 2 * c, 2), *range(1, 2 * c, 2), 2 * c).reshape(rows, cols, -1)
+    right = contract(cores[c:])  # (d, a_c .. a_n, 1)
+    legs = [size for pair in zip(plan.rows[c:], plan.cols[c:]) for size in pair]
+    m = plan.n - c
+    energy = 0.0
+    height, width = plan.padded[0] // rows, plan.padded[1] // cols  # rows and columns per value of the left legs
+    first_row, first_col = plan.shape[0] // height, plan.shape[1] // width
+
+    def rebuilt(part: torch.Tensor) -> torch.Tensor:
+        """(some rows, some columns) of the left legs -> that part of the padded matrix."""
+        r, s, d = part.shape
+        block = (part.reshape(r * s, d) @ right.reshape(d, -1)).reshape(r, s, *legs)
+        order = [0, *range(2, 2 + 2 * m, 2), 1, *range(3, 3 + 2 * m, 2)]
+        return block.permute(order).reshape(r * height, s * width)
+
+    if plan.padded[0] > plan.shape[0]:
+        below = rebuilt(left[first_row:])[plan.shape[0] - first_row * height :]
+        energy += float(torch.linalg.vector_norm(below)) ** 2
+    if plan.padded[1] > plan.shape[1]:
+        beside = rebuilt(left[:, first_col:])[: plan.shape[0], plan.shape[1] - first_col * width :]
+        energy += float(torch.linalg.vector_norm(beside)) ** 2
+    return energy
