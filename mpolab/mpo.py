@@ -141,7 +141,7 @@ class MPO:
     def from_cores(
         cls, cores: Sequence[torch.Tensor], shape: tuple[int, int] | None = None, method: str = "centre"
     ) -> MPO:
-        """An MPO from cores (d_{k-1}, i_k, j_k, d_k) of any gauge, e.g. trained ones: the matrix they make is the source.
+        """An MPO from cores (d_{k-1}, i_k, j_k, d_k) of any gauge, e.g. trained ones: their product is the source.
 
         shape: (I, J) without padding; by default the products of the i_k and j_k. Rebuilds the matrix once.
         """
@@ -415,8 +415,8 @@ def _checked_matrix(W: object) -> torch.Tensor:
         bad = int((~torch.isfinite(matrix)).sum())
         row, col = (~torch.isfinite(matrix)).nonzero()[0].tolist()
         raise MatrixError(
-            f"{bad} of {matrix.numel()} entries are NaN or infinite, the first at row {row}, column {col}; a decomposition "
-            "needs finite ones (torch.nan_to_num replaces them, if that is what you want)."
+            f"{bad} of {matrix.numel()} entries are NaN or infinite, the first at row {row}, column {col}; a "
+            "decomposition needs finite ones (torch.nan_to_num replaces them, if that is what you want)."
         )
     return matrix
 
@@ -438,8 +438,8 @@ def _requested_bonds(bond: int | Sequence[int], plan: Plan) -> list[int]:
         inner = list(bond)
         if len(inner) != plan.n - 1:
             raise BondError(
-                f"bond = {inner} has {len(inner)} entries; {plan.n} cores have {plan.n - 1} inner bonds, full ones being "
-                f"{list(plan.full_bonds[1:-1])}."
+                f"bond = {inner} has {len(inner)} entries; {plan.n} cores have {plan.n - 1} inner bonds, full ones "
+                f"being {list(plan.full_bonds[1:-1])}."
             )
     if any(isinstance(d, bool) or int(d) != d or d < 1 for d in inner):
         raise BondError(f"bond = {bond!r}: a bond dimension is a whole number of at least 1.")
@@ -454,10 +454,9 @@ def _choose(requests: dict, plan: Plan, tails: Tails, ceilings: Sequence[int]) -
         return bonds_for_error(plan, tails, requests["error"], ceilings), ()
     asked = _requested_bonds(requests["bond"], plan)
     bonds = [min(d, ceiling) for d, ceiling in zip(asked, ceilings)]
-    a_list = not isinstance(
-        requests["bond"], numbers.Integral
-    )  # an integer is a cap: above a bond it means "all of it"
-    clipped = tuple((k, asked[k], bonds[k]) for k in range(1, plan.n) if asked[k] > bonds[k]) if a_list else ()
+    clipped = tuple((k, asked[k], bonds[k]) for k in range(1, plan.n) if asked[k] > bonds[k])
+    if isinstance(requests["bond"], numbers.Integral) and len(clipped) < plan.n - 1:
+        clipped = ()  # an integer caps: some bonds lie below it by its very meaning
     return bonds, clipped
 
 

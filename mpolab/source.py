@@ -98,7 +98,7 @@ class Source:
 
     @staticmethod
     def _overlap(cores: Sequence[torch.Tensor], bonds: Sequence[int]) -> torch.Tensor:
-        """Basis of a half at full bonds against the same with its bonds cut: (d, d'), the identity's columns if uncut."""
+        """Basis of a half at full bonds against the same with its bonds cut: (d, d'), columns of 1 if uncut."""
         overlap = cores[0].new_ones(1, 1)
         for k, core in enumerate(cores):
             cut = torch.tensordot(overlap, core[: bonds[k], :, : bonds[k + 1]], dims=1)  # (d_{k-1}, a_k, d'_k)
@@ -106,7 +106,7 @@ class Source:
         return overlap
 
     def budget(self, bonds: Sequence[int]) -> list[float]:
-        """Increments of the exact squared error (relative) as the cuts are made outermost first; in bond order 1..n-1."""
+        """Increments of the exact relative squared error as the cuts are made outermost first; in bond order."""
         increments, reached = [0.0] * (self.plan.n - 1), 0.0
         current = list(self.plan.full_bonds)
         for k in outermost_first(self.plan.n):

@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from .errors import CheckpointError
 from .plans import Plan
 from .source import Source
@@ -72,8 +70,8 @@ def load_mpo(cls: type[MPO], path: str | os.PathLike) -> MPO:
         ) from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} holds {', '.join(sorted(tensors)[:4]) or 'nothing'} ... but no MPO of this package (format "
-            f"{metadata.get('format')!r}, expected {FORMAT!r}); decompose its matrices with MPO.decompose and save those."
+            f"{path} holds {', '.join(sorted(tensors)[:4]) or 'nothing'} ... but no MPO of this package "
+            f"(format {metadata.get('format')!r}, expected {FORMAT!r}); decompose its matrices with MPO.decompose and save those."
         )
     about = json.loads(metadata["mpo"])
     plan = Plan(tuple(about["rows"]), tuple(about["cols"]), tuple(about["shape"]))
