@@ -1,0 +1,325 @@
+"""Pictures from numbers: every `draw_*` takes an Axes and plain numbers, draws, and returns None.
+
+matplotlib and seaborn only; no widget, no model, no MPO. Figures are made without pyplot, so nothing is kept alive.
+Colours are Okabe-Ito's, which stay apart for colour-blind readers and in grey: orange is the central tensor and blue
+the auxiliary ones, everywhere. The background is opaque white, so that a figure reads the same in a dark theme.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import NullLocator
+
+CENTRAL, AUXILIARY = "#E69F00", "#0072B2"
+INK, MUTED, GRID = "#222222", "#777777", "#DDDDDD"
+MEASURED, TIGHT, PRINTED = "#009E73", "#0072B2", "#D55E00"
+# One entry per thing that has a curve of its own.
+COLOURS = {
+    "MPO": CENTRAL,
+    "SVD": AUXILIARY,
+    "Tucker": "#009E73",
+    "CPD": "#CC79A7",
+    "dense": "#777777",
+    "rebuilt": CENTRAL,
+    "chained": "#56B4E9",
+    "real": CENTRAL,
+    "random": "#777777",
+    "measured": MEASURED,
+    "tight bound": TIGHT,
+    "printed": PRINTED,
+    "plain sum": "#CC79A7",
+}
+CYCLE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
+MARKERS = {"MPO": "o", "SVD": "s", "Tucker": "^", "CPD": "D"}
+BUDGET = LinearSegmentedColormap.from_list("budget", ["#BBBBBB", "#F0B27A", "#D55E00"])
+
+
+def figure(width: float = 8.0, height: float = 3.2, axes: int | Sequence[float] = 1) -> tuple[Figure, list[Axes]]:
+    """A white figure of so many inches with axes side by side, equally wide or with the given width ratios."""
+    fig = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(fig)
+    ratios = [1] * axes if isinstance(axes, int) else list(axes)
+    gap = 0.16 if len(ratios) < 3 else 0.3
+    grid = fig.add_gridspec(
+        1, len(ratios), width_ratios=ratios, left=0.07, right=0.985, top=0.86, bottom=0.17, wspace=gap + 0.08
+    )
+    return fig, [fig.add_subplot(grid[0, k]) for k in range(len(ratios))]
+
+
+def png(fig: Figure, dpi: int = 100) -> bytes:
+    """The figure as PNG bytes; compressed lightly, because a slider waits for it."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
+
+
+def tidy(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """The look that all axes share: labels, a light grid, no box."""
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)  # a fixed y spares a search for a free place
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())  # minor ticks are most of the drawing time of a logarithmic axis
+    ax.set_xlabel(xlabel, fontsize=9, color=INK)
+    ax.set_ylabel(ylabel, fontsize=9, color=INK)
+    ax.tick_params(labelsize=8, colors=INK)
+    ax.grid(True, color=GRID, linewidth=0.6)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def core_colours(n: int, centre: int) -> list[str]:
+    """Orange for the central tensor, blue for the auxiliary ones."""
+    return [CENTRAL if k == centre else AUXILIARY for k in range(n)]
+
+
+def draw_chain(
+    ax: Axes,
+    rows: Sequence[int],
+    cols: Sequence[int],
+    bonds: Sequence[int],
+    full_bonds: Sequence[int],
+    entropies: Sequence[float],
+    centre: int,
+    shares: Sequence[float] | None = None,
+    colorbar: bool = True,
+    title: str = "",
+) -> None:
+    """The tensor diagram of an MPO (MPOP Fig. 1).
+
+    bonds, full_bonds: n+1 integers. A bond is as thick as its entropy (nats); its colour is its share (0..1) of the
+    squared error. A box is as high as the logarithm of its core's parameters.
+    """
+    n = len(rows)
+    sizes = [bonds[k] * rows[k] * cols[k] * bonds[k + 1] for k in range(n)]
+    heights = 0.34 + 0.5 * np.log1p(sizes) / np.log1p(max(sizes))
+    shares = [0.0] * (n - 1) if shares is None else shares
+    for k in range(n - 1):
+        ax.plot(
+            [k + 0.27, k + 0.73],
+            [0, 0],
+            color=BUDGET(min(max(shares[k], 0.0), 1.0)),
+            linewidth=1.0 + 2.6 * entropies[k],
+            solid_capstyle="butt",
+            zorder=1,
+        )
+        label = f"{bonds[k + 1]}" + (f" of {full_bonds[k + 1]}" if bonds[k + 1] < full_bonds[k + 1] else "")
+        ax.text(k + 0.5, 0.30, label, ha="center", va="bottom", fontsize=9, color=INK, fontweight="bold")
+        ax.text(k + 0.5, -0.28, f"S = {entropies[k]:.2f}", ha="center", va="top", fontsize=8, color=MUTED)
+    for k, colour in enumerate(core_colours(n, centre)):
+        h = float(heights[k])
+        ax.plot([k, k], [-h / 2 - 0.22, h / 2 + 0.22], color=INK, linewidth=1.2, zorder=1)
+        ax.add_patch(
+            FancyBboxPatch(
+                (k - 0.24, -h / 2), 0.48, h, boxstyle="round,pad=0.02,rounding_size=0.08", color=colour, zorder=2
+            )
+        )
+        ax.text(
+            k, 0, _short(sizes[k]), ha="center", va="center", fontsize=9, color="white", fontweight="bold", zorder=3
+        )
+        ax.text(k, h / 2 + 0.25, f"i={rows[k]}", ha="center", va="bottom", fontsize=8, color=INK)
+        ax.text(k, -h / 2 - 0.25, f"j={cols[k]}", ha="center", va="top", fontsize=8, color=INK)
+    ax.set_xlim(-0.5, n - 0.5)
+    ax.set_ylim(-0.95, 0.95)
+    ax.axis("off")
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
+    if colorbar:
+        bar = ax.figure.colorbar(
+            ScalarMappable(Normalize(0, 100), BUDGET), ax=ax, orientation="vertical", fraction=0.02, pad=0.01
+        )
+        bar.set_label("share of squared error (%)", fontsize=8, color=INK)
+        bar.ax.tick_params(labelsize=7, colors=INK)
+
+
+def _short(count: int) -> str:
+    """A count in three characters or so: 640, 65k, 2.4M."""
+    if count < 1000:
+        return str(count)
+    if count < 1_000_000:
+        return f"{count / 1000:.0f}k"
+    return f"{count / 1_000_000:.1f}M"
+
+
+def draw_budget(ax: Axes, increments: Sequence[float], bound: float, title: str = "") -> None:
+    """Increments of the exact squared error per bond as a staircase to its total, with the bound beside it."""
+    labels = [f"bond {k + 1}" for k in range(len(increments))] + ["all", "bound"]
+    starts = np.concatenate([[0.0], np.cumsum(increments)[:-1]]) if len(increments) else []
+    total = float(np.sum(increments))
+    for k, (start, step) in enumerate(zip(starts, increments)):
+        share = step / total if total > 0 else 0.0
+        ax.bar(k, step, bottom=start, color=BUDGET(min(max(share, 0.0), 1.0)), width=0.8)
+    ax.bar(len(increments), total, color=MEASURED, width=0.8)
+    ax.bar(len(increments) + 1, bound**2, color="white", edgecolor=TIGHT, hatch="///", width=0.8)
+    ax.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    ax.set_ylim(0, max(bound**2, total, 0.01) * 1.1)
+    tidy(ax, title, "", "squared relative error")
+
+
+def draw_curves(
+    ax: Axes,
+    x: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    log: str = "",
+    mark: float | None = None,
+    marker: str | None = ".",
+) -> None:
+    """Named curves over x, with a vertical line at `mark`; log is any of "", "x", "y", "xy"."""
+    for k, (name, y) in enumerate(curves.items()):
+        colour = COLOURS.get(name, CYCLE[k % len(CYCLE)])
+        ax.plot(x[: len(y)], y, marker=marker, markersize=4, linewidth=1.6, label=name, color=colour)
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+    if mark is not None:
+        ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
+    ax.legend(fontsize=8, frameon=False)
+    tidy(ax, title, xlabel, ylabel)
+
+
+def draw_spectra(ax: Axes, spectra: Mapping[str, Sequence[float]], title: str = "") -> None:
+    """Singular values of one bond, largest first, as fractions of the matrix's norm, one curve a matrix."""
+    for k, (name, values) in enumerate(spectra.items()):
+        colour = COLOURS.get(name.split(",")[0], CYCLE[k % len(CYCLE)])
+        ax.plot(np.arange(1, len(values) + 1), values, linewidth=1.8, label=name, color=colour)
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=8, frameon=False)
+    tidy(ax, title, "number of the singular value", "singular value / norm")
+
+
+def draw_entropies(ax: Axes, entropies: Mapping[str, Sequence[float]], full: Sequence[int], title: str = "") -> None:
+    """Entropy per bond (nats) in groups of bars, one colour a series; a dash marks the largest possible, ln d."""
+    bonds, width = len(full), 0.8 / max(len(entropies), 1)
+    for k, (name, values) in enumerate(entropies.items()):
+        offsets = np.arange(bonds) - 0.4 + width * (k + 0.5)
+        colour = COLOURS.get(name.split(",")[0], CYCLE[k % len(CYCLE)])
+        hatch = "///" if "s/sum" in name else None
+        ax.bar(offsets, values, width * 0.92, label=name, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+    for k, d in enumerate(full):
+        ax.plot([k - 0.42, k + 0.42], [np.log(d)] * 2, color=INK, linewidth=1.2)
+    ax.plot([], [], color=INK, linewidth=1.2, label="ln d, the most there can be")
+    ax.set_xticks(range(bonds), [f"bond {k + 1}\nd = {d}" for k, d in enumerate(full)])
+    ax.set_ylim(0, max(np.log(max(full)), 0.1) * 1.45)
+    ax.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
+    tidy(ax, title, "", "entropy (nats)")
+
+
+def draw_shares(ax: Axes, shares: Mapping[str, Sequence[float]], centre: int, title: str = "") -> None:
+    """Shares (0..1) of every core in several quantities: one stacked bar a quantity, the centre in orange."""
+    for y, (name, values) in enumerate(shares.items()):
+        left = 0.0
+        for k, value in enumerate(values):
+            colour = CENTRAL if k == centre else AUXILIARY
+            ax.barh(y, value, left=left, color=colour, edgecolor="white", linewidth=1.0, height=0.62)
+            if value > 0.06:
+                ax.text(
+                    left + value / 2,
+                    y,
+                    f"{value:.0%}",
+                    ha="center",
+                    va="center",
+                    color="white",
+                    fontsize=8,
+                    fontweight="bold",
+                )
+            left += value
+    ax.set_yticks(range(len(shares)), list(shares))
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    tidy(ax, title, "share (cores from left to right, central tensor in orange)", "")
+    ax.grid(False)
+
+
+def draw_methods(
+    ax: Axes,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str = "",
+    mark: float | None = None,
+    spread: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+) -> None:
+    """Error against compression ratio, one curve a method: name -> (ratios, relative errors) (MPOP Fig. 2)."""
+    for k, (name, (ratios, errors)) in enumerate(curves.items()):
+        colour = COLOURS.get(name, CYCLE[k % len(CYCLE)])
+        ax.plot(ratios, errors, marker=MARKERS.get(name, "o"), markersize=5, linewidth=1.6, label=name, color=colour)
+        if spread and name in spread:
+            low, high = zip(*spread[name])
+            ax.fill_between(ratios, low, high, color=colour, alpha=0.25, linewidth=0)
+    if mark is not None:
+        ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=8, frameon=False)
+    tidy(ax, title, "compression ratio ρ (stored numbers / matrix entries)", "relative Frobenius error")
+
+
+def draw_bars(ax: Axes, values: Mapping[str, float], title: str = "", ylabel: str = "", log: bool = False) -> None:
+    """One bar a name, its value above it; names without a value (None) are shown as not measured."""
+    top = max([value for value in values.values() if value is not None] or [1.0])
+    for k, (name, value) in enumerate(values.items()):
+        if value is None:
+            ax.text(k, top / 2 if not log else 1, "not\nmeasured", ha="center", va="center", fontsize=8, color=MUTED)
+            continue
+        ax.bar(k, value, color=COLOURS.get(name, CYCLE[k % len(CYCLE)]), width=0.7)
+        ax.text(k, value, f"{value:.3g}", ha="center", va="bottom", fontsize=8, color=INK)
+    if log:
+        ax.set_yscale("log")
+        smallest = min([value for value in values.values() if value] or [1.0])
+        ax.set_ylim(smallest / 3, top * 4)
+    else:
+        ax.set_ylim(0, top * 1.18)
+    ax.set_xticks(range(len(values)), list(values))
+    tidy(ax, title, "", ylabel)
+    ax.grid(axis="x", visible=False)
+
+
+def draw_heatmap(
+    ax: Axes,
+    table: Sequence[Sequence[float]],
+    row_names: Sequence[str],
+    col_names: Sequence[str],
+    title: str = "",
+    label: str = "",
+    digits: int = 2,
+) -> None:
+    """A table of numbers as colours with the numbers in them; NaN stays empty."""
+    import seaborn
+
+    values = np.asarray(table, dtype=float)
+    seaborn.heatmap(
+        values,
+        ax=ax,
+        mask=np.isnan(values),
+        annot=True,
+        fmt=f".{digits}f",
+        annot_kws={"fontsize": 7},
+        cmap="cividis",
+        cbar_kws={"label": label},
+        xticklabels=col_names,
+        yticklabels=row_names,
+        linewidths=0.5,
+    )
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
+    ax.tick_params(labelsize=8, colors=INK, rotation=0)
+
+
+def draw_matrix(
+    ax: Axes, matrix: Sequence[Sequence[float]], title: str = "", xlabel: str = "", ylabel: str = ""
+) -> None:
+    """A matrix as an image with white at zero, blue and orange for the two signs."""
+    values = np.asarray(matrix, dtype=float)
+    limit = float(np.abs(values).max()) or 1.0
+    signs = LinearSegmentedColormap.from_list("signs", [AUXILIARY, "white", CENTRAL])
+    ax.imshow(values, cmap=signs, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    tidy(ax, title, xlabel, ylabel)
+    ax.grid(False)

@@ -1,0 +1,86 @@
+"""The matrices that panels and notebooks look at, each decomposed once per setting and kept.
+
+A slider never decomposes because it asks here: the first request for (matrix, n, method) decomposes, all later
+ones are a look-up. Not interactive itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+
+import torch
+
+from .decomposition import bond_spectra
+from .errors import unknown
+from .models import Pretrained, load_pretrained, matrices
+from .mpo import MPO
+from .plans import make_plan
+
+KEPT = 32  # decompositions kept at a time; a full one is about as large as its matrix
+
+
+class Workbench:
+    """Named matrices (out, in), their MPOs, and random matrices of the same shape to compare with."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor], about: str = "own matrices"):
+        if not weights:
+            raise unknown("matrix", "(none given)", ["W"])
+        self._weights = {name: weight.detach() for name, weight in weights.items()}
+        self.about = about
+        self.mpo = lru_cache(maxsize=KEPT)(self._mpo)
+        self.random_spectra = lru_cache(maxsize=KEPT)(self._random_spectra)
+
+    @classmethod
+    def of(cls, source: object = None) -> Workbench:
+        """From whatever is at hand: a matrix, a dictionary of them, a model, a model's name; by default the real model.
+
+        A model is looked up as `load_pretrained` does (MPOLAB_MODEL, the hub's cache or hub, the offline package).
+        """
+        if isinstance(source, Workbench):
+            return source
+        if source is None or isinstance(source, str | os.PathLike):
+            return _of_name(source if source is not None else os.environ.get("MPOLAB_MODEL"))
+        if isinstance(source, torch.Tensor):
+            return cls({"matrix": source})
+        if isinstance(source, Mapping):
+            return cls({str(name): getattr(weight, "weight", weight) for name, weight in source.items()})
+        found = matrices(source)
+        about = source.describe() if isinstance(source, Pretrained) else type(source).__name__
+        return cls({matrix.label: matrix.weight for matrix in found.values()}, about)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._weights)
+
+    def first(self, *wanted: str) -> str:
+        """The first name that contains one of the wanted words, else the first of all."""
+        for word in wanted:
+            for name in self._weights:
+                if word in name:
+                    return name
+        return self.names[0]
+
+    def matrix(self, name: str) -> torch.Tensor:
+        """(out, in) by name; UnknownNameError lists the names there are."""
+        if name not in self._weights:
+            raise unknown("matrix", name, self._weights)
+        return self._weights[name]
+
+    def _mpo(self, name: str, n: int = 5, method: str = "centre") -> MPO:
+        """The matrix at full bonds."""
+        return MPO.decompose(self.matrix(name), n=n, method=method)
+
+    def _random_spectra(self, name: str, n: int = 5) -> list[torch.Tensor]:
+        """Singular values at all bonds of a Gaussian matrix with this one's shape and norm (seed 0)."""
+        weight = self.matrix(name)
+        shape = tuple(weight.shape)
+        gaussian = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        scale = float(weight.float().norm()) / float(gaussian.norm())
+        return bond_spectra(gaussian * scale, make_plan(shape, n))
+
+
+@lru_cache(maxsize=2)
+def _of_name(name: str | os.PathLike | None) -> Workbench:
+    return Workbench.of(load_pretrained(name, tokenizer=False))
