@@ -217,7 +217,7 @@ def draw_entropies(ax: Axes, entropies: Mapping[str, Sequence[float]], full: Seq
 
 def draw_shares(ax: Axes, shares: Mapping[str, Sequence[float]], centre: int, title: str = "") -> None:
     """Shares (0..1) of every core in several quantities: one stacked bar a quantity, the centre in orange."""
-    for y, (name, values) in enumerate(shares.items()):
+    for y, values in enumerate(shares.values()):
         left = 0.0
         for k, value in enumerate(values):
             colour = CENTRAL if k == centre else AUXILIARY

@@ -1,0 +1,21 @@
+"""The interactive panels. The only part of mpolab that imports ipywidgets.
+
+`PANELS[name](source, **setting)` makes one; `source` is a matrix, a dictionary of matrices, a model, a model's name, or
+nothing for the real pre-trained model. The protocol is in `base`. A new panel is a class with `make_controls`,
+`numbers`, `draw` and `line` in a file of its own, and one entry here.
+"""
+
+from .base import Panel
+from .bond import BondPanel
+from .error import ErrorPanel
+from .information import InformationPanel
+from .spectrum import SpectrumPanel
+
+PANELS: dict[str, type[Panel]] = {
+    "bond": BondPanel,
+    "error": ErrorPanel,
+    "spectrum": SpectrumPanel,
+    "information": InformationPanel,
+}
+
+__all__ = ["PANELS", "Panel"]

@@ -1,0 +1,220 @@
+"""The protocol of all panels: controls over one picture.
+
+A panel is a column of controls and one Image holding a PNG that `mpolab.viz` drew. It has three faces: the live
+widget, `image/png` for pages and previews without widgets, and `text/plain`, one line of the numbers on display
+(`readout`; deterministic ones only), which a strict notebook test compares. `set(**values)` shows a given setting;
+`sweep()` visits the settings one by one. Nothing decomposes when a slider moves: choosing a matrix, n or method does,
+once, through the workbench.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as widgets
+from matplotlib.figure import Figure
+
+from .. import viz
+from ..errors import unknown
+from ..mpo import MPO
+from ..workbench import Workbench
+
+SLOW = ("matrix", "n", "method")  # the controls that may decompose; all others are sliders and only look up
+STYLE = {"description_width": "initial"}
+
+
+class Panel(widgets.VBox):
+    """Controls over one picture; see the module's text for the protocol.
+
+    source: what to look at, as `Workbench.of` takes it: a matrix, a dictionary of matrices, a model or its name, or
+    nothing for the real pre-trained model.
+    """
+
+    def __init__(self, source: object = None, **start: Any):
+        super().__init__()
+        self.workbench = Workbench.of(source)
+        self._quiet = True
+        self._pending = start.pop("matrix", None)
+        self.controls: dict[str, Any] = self.make_controls()
+        if self._pending is not None:
+            self.controls["matrix"].value = self._known("matrix", self._pending)
+        self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.busy = widgets.HTML("")
+        for name, control in self.controls.items():
+            control.observe(lambda change, name=name: self._changed(name), names="value")
+        self.children = (*self.rows(), self.busy, self.image)
+        self._readout = ""
+        self.after_slow_change()
+        self._quiet = False
+        self.set(**start)
+
+    # -- what a panel defines -----------------------------------------------------------------------
+
+    def make_controls(self) -> dict[str, Any]:
+        """Name -> widget, in the order of appearance."""
+        raise TypeError(f"{type(self).__name__} defines no controls")
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers to show at the current setting: fast, and nothing is decomposed here."""
+        raise TypeError(f"{type(self).__name__} defines no numbers")
+
+    def draw(self, numbers: dict[str, Any]) -> Figure:
+        raise TypeError(f"{type(self).__name__} defines no picture")
+
+    def line(self, numbers: dict[str, Any]) -> str:
+        """One line of the numbers on display, the same on every machine."""
+        raise TypeError(f"{type(self).__name__} defines no line")
+
+    def rows(self) -> list[Any]:
+        """How the controls are laid out: menus in one row, sliders in the next ones."""
+        menus = [c for name, c in self.controls.items() if name in SLOW]
+        sliders = [c for name, c in self.controls.items() if name not in SLOW]
+        wrap = widgets.Layout(flex_flow="row wrap")
+        return [widgets.HBox(menus, layout=wrap), widgets.HBox(sliders, layout=wrap)]
+
+    def after_slow_change(self) -> None:
+        """Adapts the controls to a new matrix (maximum of a slider) and does the slow work; nothing is drawn yet."""
+
+    def after_change(self, name: str) -> None:
+        """Lets one control move others (one slider for all bonds)."""
+
+    # -- the protocol -------------------------------------------------------------------------------
+
+    @property
+    def readout(self) -> str:
+        """The panel's text face."""
+        return self._readout
+
+    def set(self, **values: Any) -> Panel:
+        """Shows the given setting (menus first, then sliders, one redraw) and returns the panel."""
+        with self._silently():
+            for name in sorted(values, key=lambda name: name not in SLOW):
+                self.controls[self._known_control(name)].value = self._known(name, values[name])
+                self._adapt(name)
+        self.refresh()
+        return self
+
+    def sweep(self, points: int | None = 5) -> list[str]:
+        """Visits the settings, one control at a time, and returns all readouts; then everything is as it was.
+
+        A menu goes through all its options; a slider through `points` evenly spaced values with both ends (None: all).
+        """
+        before = {name: control.value for name, control in self.controls.items()}
+        seen = []
+        for name, control in self.controls.items():
+            for value in list(_settings(control, points)):
+                self.set(**{name: value})
+                seen.append(self.readout)
+            self.set(**before)
+        return seen
+
+    def refresh(self) -> None:
+        """Looks the numbers up and draws them."""
+        numbers = self.numbers()
+        self.image.value = viz.png(self.draw(numbers))
+        self._readout = self.line(numbers)
+
+    def value(self, name: str) -> Any:
+        return self.controls[name].value
+
+    def _changed(self, name: str) -> None:
+        if self._quiet:
+            return
+        with self._silently():
+            self._adapt(name)
+        self.refresh()
+
+    def _adapt(self, name: str) -> None:
+        if name in SLOW:
+            with self._working(f"decomposing {self.value('matrix')} …"):
+                self.after_slow_change()
+        else:
+            self.after_change(name)
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Controls that code moves do not each draw a picture."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    @contextmanager
+    def _working(self, text: str) -> Iterator[None]:
+        """Says that something slow goes on, in the panel itself."""
+        self.busy.value = f"<i>{text}</i>"
+        try:
+            yield
+        finally:
+            self.busy.value = ""
+
+    def _known_control(self, name: str) -> str:
+        if name not in self.controls:
+            raise unknown("control", name, self.controls)
+        return name
+
+    def _known(self, name: str, value: Any) -> Any:
+        """A menu's option as given, or the error that lists the options; a slider clips by itself."""
+        options = getattr(self.controls[self._known_control(name)], "options", None)
+        if options is None:
+            return value
+        values = [option[1] if isinstance(option, tuple) else option for option in options]
+        if value not in values:
+            raise unknown(name, value, map(str, values))
+        return value
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = super()._repr_mimebundle_(**options) or {}
+        bundle["text/plain"] = self.readout
+        bundle["image/png"] = base64.b64encode(self.image.value).decode("ascii")
+        return bundle
+
+    # -- pieces that several panels share -----------------------------------------------------------
+
+    def matrix_menu(self) -> widgets.Dropdown:
+        return widgets.Dropdown(
+            options=self.workbench.names, value=self.workbench.first("FFN in"), description="matrix", style=STYLE
+        )
+
+    def mpo(self) -> MPO:
+        """The chosen matrix at full bonds, in the chosen n and method where there is a menu for them."""
+        chosen = {name: self.value(name) for name in ("n", "method") if name in self.controls}
+        return self.workbench.mpo(self.value("matrix"), **chosen)
+
+    def heading(self, mpo: MPO) -> str:
+        return f"{self.value('matrix')} ({mpo.shape[0]} × {mpo.shape[1]})"
+
+
+def n_menu() -> widgets.ToggleButtons:
+    return widgets.ToggleButtons(options=[3, 5, 7, 9], value=5, description="n", style={"button_width": "2.6em"})
+
+
+def slider(name: str, low: int, high: int, value: int) -> widgets.IntSlider:
+    return widgets.IntSlider(
+        value=value, min=low, max=high, description=name, style=STYLE, layout=widgets.Layout(width="24em")
+    )
+
+
+def resize(control: widgets.IntSlider, high: int, value: int) -> None:
+    """A new range for a slider, without a moment in which its value lies outside."""
+    control.max = max(high, control.value)
+    control.value = min(value, high)
+    control.max = high
+
+
+def _settings(control: Any, points: int | None) -> Iterator[Any]:
+    options = getattr(control, "options", None)
+    if options is not None:
+        yield from (option[1] if isinstance(option, tuple) else option for option in options)
+    elif isinstance(control, widgets.Checkbox):
+        yield from (False, True)
+    else:
+        low, high, step = control.min, control.max, getattr(control, "step", 1) or 1
+        steps = round((high - low) / step)
+        count = steps + 1 if points is None else min(points, steps + 1)
+        for k in range(count):
+            yield low + step * round(steps * k / max(count - 1, 1))
