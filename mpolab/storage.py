@@ -71,7 +71,8 @@ def load_mpo(cls: type[MPO], path: str | os.PathLike) -> MPO:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} holds {', '.join(sorted(tensors)[:4]) or 'nothing'} ... but no MPO of this package "
-            f"(format {metadata.get('format')!r}, expected {FORMAT!r}); decompose its matrices with MPO.decompose and save those."
+            f"(format {metadata.get('format')!r}, expected {FORMAT!r}); decompose its matrices with "
+            "MPO.decompose and save those."
         )
     about = json.loads(metadata["mpo"])
     plan = Plan(tuple(about["rows"]), tuple(about["cols"]), tuple(about["shape"]))

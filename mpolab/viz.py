@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import NullLocator
@@ -90,7 +89,6 @@ def draw_chain(
     entropies: Sequence[float],
     centre: int,
     shares: Sequence[float] | None = None,
-    colorbar: bool = True,
     title: str = "",
 ) -> None:
     """The tensor diagram of an MPO (MPOP Fig. 1).
@@ -101,25 +99,28 @@ def draw_chain(
     n = len(rows)
     sizes = [bonds[k] * rows[k] * cols[k] * bonds[k + 1] for k in range(n)]
     heights = 0.34 + 0.5 * np.log1p(sizes) / np.log1p(max(sizes))
-    shares = [0.0] * (n - 1) if shares is None else shares
     for k in range(n - 1):
+        share = min(max(shares[k], 0.0), 1.0) if shares is not None else 0.0
         ax.plot(
-            [k + 0.27, k + 0.73],
+            [k + 0.2, k + 0.8],
             [0, 0],
-            color=BUDGET(min(max(shares[k], 0.0), 1.0)),
+            color=BUDGET(share),
             linewidth=1.0 + 2.6 * entropies[k],
             solid_capstyle="butt",
             zorder=1,
         )
-        label = f"{bonds[k + 1]}" + (f" of {full_bonds[k + 1]}" if bonds[k + 1] < full_bonds[k + 1] else "")
-        ax.text(k + 0.5, 0.30, label, ha="center", va="bottom", fontsize=9, color=INK, fontweight="bold")
-        ax.text(k + 0.5, -0.28, f"S = {entropies[k]:.2f}", ha="center", va="top", fontsize=8, color=MUTED)
+        ax.text(k + 0.5, 0.22, f"{bonds[k + 1]}", ha="center", va="bottom", fontsize=10, color=INK, fontweight="bold")
+        if bonds[k + 1] < full_bonds[k + 1]:
+            ax.text(k + 0.5, 0.42, f"of {full_bonds[k + 1]}", ha="center", va="bottom", fontsize=8, color=MUTED)
+        ax.text(k + 0.5, -0.24, f"S = {entropies[k]:.2f}", ha="center", va="top", fontsize=8, color=MUTED)
+        if share >= 0.0005:
+            ax.text(k + 0.5, -0.40, f"{share:.0%} of error²", ha="center", va="top", fontsize=8, color=PRINTED)
     for k, colour in enumerate(core_colours(n, centre)):
         h = float(heights[k])
         ax.plot([k, k], [-h / 2 - 0.22, h / 2 + 0.22], color=INK, linewidth=1.2, zorder=1)
         ax.add_patch(
             FancyBboxPatch(
-                (k - 0.24, -h / 2), 0.48, h, boxstyle="round,pad=0.02,rounding_size=0.08", color=colour, zorder=2
+                (k - 0.18, -h / 2), 0.36, h, boxstyle="round,pad=0.02,rounding_size=0.08", color=colour, zorder=2
             )
         )
         ax.text(
@@ -131,12 +132,6 @@ def draw_chain(
     ax.set_ylim(-0.95, 0.95)
     ax.axis("off")
     ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
-    if colorbar:
-        bar = ax.figure.colorbar(
-            ScalarMappable(Normalize(0, 100), BUDGET), ax=ax, orientation="vertical", fraction=0.02, pad=0.01
-        )
-        bar.set_label("share of squared error (%)", fontsize=8, color=INK)
-        bar.ax.tick_params(labelsize=7, colors=INK)
 
 
 def _short(count: int) -> str:
@@ -150,7 +145,7 @@ def _short(count: int) -> str:
 
 def draw_budget(ax: Axes, increments: Sequence[float], bound: float, title: str = "") -> None:
     """Increments of the exact squared error per bond as a staircase to its total, with the bound beside it."""
-    labels = [f"bond {k + 1}" for k in range(len(increments))] + ["all", "bound"]
+    labels = [f"{k + 1}" for k in range(len(increments))] + ["all", "bound"]
     starts = np.concatenate([[0.0], np.cumsum(increments)[:-1]]) if len(increments) else []
     total = float(np.sum(increments))
     for k, (start, step) in enumerate(zip(starts, increments)):
@@ -158,9 +153,9 @@ def draw_budget(ax: Axes, increments: Sequence[float], bound: float, title: str 
         ax.bar(k, step, bottom=start, color=BUDGET(min(max(share, 0.0), 1.0)), width=0.8)
     ax.bar(len(increments), total, color=MEASURED, width=0.8)
     ax.bar(len(increments) + 1, bound**2, color="white", edgecolor=TIGHT, hatch="///", width=0.8)
-    ax.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    ax.set_xticks(range(len(labels)), labels)
     ax.set_ylim(0, max(bound**2, total, 0.01) * 1.1)
-    tidy(ax, title, "", "squared relative error")
+    tidy(ax, title, "bond", "squared relative error")
 
 
 def draw_curves(
