@@ -7,8 +7,9 @@ ones are a look-up. Not interactive itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -29,6 +30,7 @@ class Workbench:
             raise unknown("matrix", "(none given)", ["W"])
         self._weights = {name: weight.detach() for name, weight in weights.items()}
         self.about = about
+        self._kept: dict[Hashable, Any] = {}
         self.mpo = lru_cache(maxsize=KEPT)(self._mpo)
         self.random_spectra = lru_cache(maxsize=KEPT)(self._random_spectra)
 
@@ -67,6 +69,12 @@ class Workbench:
         if name not in self._weights:
             raise unknown("matrix", name, self._weights)
         return self._weights[name]
+
+    def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """`make()` the first time, its result ever after: for what panels compute once per setting."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def _mpo(self, name: str, n: int = 5, method: str = "centre") -> MPO:
         """The matrix at full bonds."""

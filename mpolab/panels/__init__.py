@@ -9,6 +9,7 @@ from .base import Panel
 from .bond import BondPanel
 from .error import ErrorPanel
 from .information import InformationPanel
+from .methods import MethodsPanel
 from .spectrum import SpectrumPanel
 
 PANELS: dict[str, type[Panel]] = {
@@ -16,6 +17,7 @@ PANELS: dict[str, type[Panel]] = {
     "error": ErrorPanel,
     "spectrum": SpectrumPanel,
     "information": InformationPanel,
+    "methods": MethodsPanel,
 }
 
 __all__ = ["PANELS", "Panel"]

@@ -41,7 +41,9 @@ class Panel(widgets.VBox):
         self.controls: dict[str, Any] = self.make_controls()
         if self._pending is not None:
             self.controls["matrix"].value = self._known("matrix", self._pending)
-        self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        # at its own size: a VBox would stretch it and blur it
+        layout = widgets.Layout(width="auto", max_width="100%", align_self="flex-start")
+        self.image = widgets.Image(format="png", layout=layout)
         self.busy = widgets.HTML("")
         for name, control in self.controls.items():
             control.observe(lambda change, name=name: self._changed(name), names="value")
@@ -129,7 +131,7 @@ class Panel(widgets.VBox):
 
     def _adapt(self, name: str) -> None:
         if name in SLOW:
-            with self._working(f"decomposing {self.value('matrix')} …"):
+            with self._working(f"working on {self.value('matrix')} …"):
                 self.after_slow_change()
         else:
             self.after_change(name)
@@ -175,10 +177,10 @@ class Panel(widgets.VBox):
 
     # -- pieces that several panels share -----------------------------------------------------------
 
-    def matrix_menu(self) -> widgets.Dropdown:
-        return widgets.Dropdown(
-            options=self.workbench.names, value=self.workbench.first("FFN in"), description="matrix", style=STYLE
-        )
+    def matrix_menu(self, *wanted: str) -> widgets.Dropdown:
+        """All matrices, starting at the first one whose name contains a wanted word."""
+        start = self.workbench.first(*(wanted or ("FFN in",)))
+        return widgets.Dropdown(options=self.workbench.names, value=start, description="matrix", style=STYLE)
 
     def mpo(self) -> MPO:
         """The chosen matrix at full bonds, in the chosen n and method where there is a menu for them."""

@@ -29,7 +29,8 @@ class ErrorPanel(Panel):
         mpo = self.mpo()
         largest = max(mpo.full_bonds)
         resize(self.controls["bond"], largest, min(64, largest))
-        self._curves = _error_curves(mpo, self.POINTS)
+        key = ("error", self.value("matrix"), self.value("n"), self.value("method"))
+        self._curves = self.workbench.keep(key, lambda: _error_curves(mpo, self.POINTS))
 
     def numbers(self) -> dict[str, Any]:
         cut = self.mpo().truncate(bond=self.value("bond"))

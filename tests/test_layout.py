@@ -1,0 +1,142 @@
+"""The house rule: which room of mpolab may import which, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mpolab"
+
+ANYTHING = "anything but panels and cli"
+# The rooms that each room may import, besides errors. ANYTHING includes names from `mpolab` itself (its version), which
+# the other rooms take from where they live. A new file needs a line here.
+MAY_IMPORT: dict[str, set[str] | str] = {
+    "errors": set(),
+    "plans": set(),
+    "spectra": {"plans"},
+    "decomposition": {"plans", "spectra"},
+    "source": {"plans", "spectra", "decomposition"},
+    "storage": {"plans", "spectra", "source"},
+    "mpo": {"plans", "spectra", "decomposition", "source", "storage"},
+    "baselines": {"plans", "spectra", "decomposition", "mpo"},
+    "cost": {"plans", "mpo"},
+    "models": {"plans", "mpo"},
+    "workbench": {"plans", "spectra", "decomposition", "mpo", "models"},
+    "viz": set(),  # numbers only
+    "panels": ANYTHING,
+    "cli": ANYTHING,
+    "__init__": ANYTHING,
+    "__main__": {"cli"},
+}
+# The only rooms that may import these, even inside a function; None: nobody in the package.
+HEAVY = {
+    "ipywidgets": {"panels"},
+    "tensorly": {"baselines"},
+    "matplotlib": {"viz", "panels"},
+    "seaborn": {"viz", "panels"},
+}
+VIZ_THIRD_PARTY = {"matplotlib", "seaborn", "numpy"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def room(path: Path) -> str:
+    """`mpolab/panels.py` and `mpolab/panels/bond.py` are the same room."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that can run: an import for type checkers only is no arrow."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            continue
+        yield node
+        yield from statements(node)
+
+
+def imports(path: Path) -> set[str]:
+    """Every dotted name that a file imports, anywhere in it, relative ones made absolute."""
+    inside = ("mpolab", *path.relative_to(PACKAGE).parent.parts)
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = inside[: len(inside) - node.level + 1] if node.level else ()
+            module = ".".join((*above, *([node.module] if node.module else [])))
+            # `from mpolab import mpo` names a room only in its second half.
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The rooms of mpolab that a file imports; a name taken from the package itself counts as `__init__`."""
+    rooms = {room(file) for file in FILES}
+    names = (name.split(".") for name in imports(path))
+    return {
+        parts[1] if len(parts) > 1 and parts[1] in rooms else "__init__" for parts in names if parts[0] == "mpolab"
+    } - {room(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_run_one_way(path):
+    assert room(path) in MAY_IMPORT, f"{path.name} is a new room: give it a line in MAY_IMPORT of tests/test_layout.py"
+    allowed = MAY_IMPORT[room(path)]
+    if allowed == ANYTHING:
+        allowed = MAY_IMPORT.keys() - {"panels", "cli", "__main__"}
+    wrong = rooms_imported(path) - allowed - {"errors"}
+    assert not wrong, f"{path.name} may not import {', '.join(sorted(wrong))}"
+
+
+def test_the_table_itself_has_no_circle():
+    reached = {name: allowed for name, allowed in MAY_IMPORT.items() if allowed != ANYTHING}
+    open_rooms = dict(reached)
+    while open_rooms:
+        free = [name for name, allowed in open_rooms.items() if not set(allowed) & open_rooms.keys()]
+        assert free, f"a circle among {sorted(open_rooms)}"
+        for name in free:
+            del open_rooms[name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_libraries_stay_in_their_rooms(path):
+    used = {name.split(".")[0] for name in imports(path)}
+    wrong = [library for library, rooms in HEAVY.items() if library in used and room(path) not in rooms]
+    assert not wrong, f"{path.name} may not import {', '.join(wrong)}"
+    if room(path) == "viz":
+        others = used - VIZ_THIRD_PARTY - sys.stdlib_module_names - {"mpolab"}
+        assert not others, f"viz draws numbers and may not import {', '.join(sorted(others))}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_only_benchmarks_may_call_the_command_line(path):
+    source = path.read_text(encoding="utf-8")
+    assert "mpolab.cli" not in source or "benchmarks" in path.parts
+
+
+def test_importing_mpolab_imports_nothing_heavy():
+    code = f"import sys, json, mpolab; print(json.dumps([name for name in {sorted(HEAVY)} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_committed_clean(path):
+    """No widget state, every code cell executed, no error that is not meant, nothing of the machine that ran it."""
+    command = [sys.executable, str(ROOT / "scripts" / "clean_notebooks.py"), "--check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
