@@ -318,3 +318,5 @@ def draw_matrix(
     ax.imshow(values, cmap=signs, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     tidy(ax, title, xlabel, ylabel)
     ax.grid(False)
+    for axis, count in ((ax.xaxis, values.shape[1]), (ax.yaxis, values.shape[0])):
+        axis.set_ticks(range(0, count, max(1, count // 8)))
