@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import Transform
 
 CENTRAL, AUXILIARY = "#E69F00", "#0072B2"
 INK, MUTED, GRID = "#222222", "#777777", "#DDDDDD"
@@ -49,9 +50,14 @@ def figure(width: float = 8.0, height: float = 3.2, axes: int | Sequence[float] 
     ratios = [1] * axes if isinstance(axes, int) else list(axes)
     gap = 0.16 if len(ratios) < 3 else 0.3
     grid = fig.add_gridspec(
-        1, len(ratios), width_ratios=ratios, left=0.07, right=0.985, top=0.86, bottom=0.17, wspace=gap + 0.08
+        1, len(ratios), width_ratios=ratios, left=0.07, right=0.985, top=0.85, bottom=0.17, wspace=gap + 0.08
     )
     return fig, [fig.add_subplot(grid[0, k]) for k in range(len(ratios))]
+
+
+def head(fig: Figure, text: str) -> None:
+    """A heading above several axes."""
+    fig.text(0.07, 0.955, text, fontsize=10, color=INK, fontweight="bold")
 
 
 def png(fig: Figure, dpi: int = 100) -> bytes:
@@ -258,24 +264,35 @@ def draw_methods(
     tidy(ax, title, "compression ratio ρ (stored numbers / matrix entries)", "relative Frobenius error")
 
 
-def draw_bars(ax: Axes, values: Mapping[str, float], title: str = "", ylabel: str = "", log: bool = False) -> None:
+def draw_bars(
+    ax: Axes, values: Mapping[str, float | None], title: str = "", ylabel: str = "", log: bool = False
+) -> None:
     """One bar a name, its value above it; names without a value (None) are shown as not measured."""
-    top = max([value for value in values.values() if value is not None] or [1.0])
-    for k, (name, value) in enumerate(values.items()):
-        if value is None:
-            ax.text(k, top / 2 if not log else 1, "not\nmeasured", ha="center", va="center", fontsize=8, color=MUTED)
-            continue
-        ax.bar(k, value, color=COLOURS.get(name, CYCLE[k % len(CYCLE)]), width=0.7)
-        ax.text(k, value, f"{value:.3g}", ha="center", va="bottom", fontsize=8, color=INK)
+    known = [value for value in values.values() if value]
+    low, high = (min(known), max(known)) if known else (1.0, 1.0)
+    ax.set_ylim(*((low / 4, high * 5) if log else (0, high * 1.18)))
     if log:
         ax.set_yscale("log")
-        smallest = min([value for value in values.values() if value] or [1.0])
-        ax.set_ylim(smallest / 3, top * 4)
-    else:
-        ax.set_ylim(0, top * 1.18)
+    for k, (name, value) in enumerate(values.items()):
+        if value is None:
+            ax.text(k, 0.5, "not\nmeasured", ha="center", va="center", fontsize=8, color=MUTED, transform=_across(ax))
+            continue
+        ax.bar(k, value, color=COLOURS.get(name, CYCLE[k % len(CYCLE)]), width=0.7)
+        ax.text(k, value, _significant(value), ha="center", va="bottom", fontsize=8, color=INK)
     ax.set_xticks(range(len(values)), list(values))
+    ax.set_xlim(-0.6, len(values) - 0.4)
     tidy(ax, title, "", ylabel)
     ax.grid(axis="x", visible=False)
+
+
+def _across(ax: Axes) -> Transform:
+    """x in data, y in fractions of the axes."""
+    return ax.get_xaxis_transform()
+
+
+def _significant(value: float) -> str:
+    """Three digits without an exponent: 0.123, 12.3, 590k."""
+    return _short(round(value)) if value >= 1000 else f"{value:.3g}"
 
 
 def draw_heatmap(

@@ -7,6 +7,7 @@ nothing for the real pre-trained model. The protocol is in `base`. A new panel i
 
 from .base import Panel
 from .bond import BondPanel
+from .cost import CostPanel
 from .error import ErrorPanel
 from .information import InformationPanel
 from .methods import MethodsPanel
@@ -18,6 +19,7 @@ PANELS: dict[str, type[Panel]] = {
     "spectrum": SpectrumPanel,
     "information": InformationPanel,
     "methods": MethodsPanel,
+    "cost": CostPanel,
 }
 
 __all__ = ["PANELS", "Panel"]

@@ -49,7 +49,7 @@ class Panel(widgets.VBox):
             control.observe(lambda change, name=name: self._changed(name), names="value")
         self.children = (*self.rows(), self.busy, self.image)
         self._readout = ""
-        self.after_slow_change()
+        self._adapt("matrix")
         self._quiet = False
         self.set(**start)
 
@@ -147,12 +147,15 @@ class Panel(widgets.VBox):
 
     @contextmanager
     def _working(self, text: str) -> Iterator[None]:
-        """Says that something slow goes on, in the panel itself."""
-        self.busy.value = f"<i>{text}</i>"
+        """Says that something slow goes on, in the panel itself; `say` changes the words meanwhile."""
+        self.say(text)
         try:
             yield
         finally:
             self.busy.value = ""
+
+    def say(self, text: str) -> None:
+        self.busy.value = f"<i>{text}</i>"
 
     def _known_control(self, name: str) -> str:
         if name not in self.controls:

@@ -34,7 +34,12 @@ class MethodsPanel(Panel):
         self._found = self.workbench.keep(
             ("methods", self.value("matrix"), self.n),
             lambda: compare(
-                self.workbench.matrix(self.value("matrix")), RATIOS, n=self.n, seeds=(0,), iterations=10, flops=CPD_FLOPS
+                self.workbench.matrix(self.value("matrix")),
+                RATIOS,
+                n=self.n,
+                seeds=(0,),
+                iterations=10,
+                flops=CPD_FLOPS,
             ),
         )
 
