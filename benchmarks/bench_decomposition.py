@@ -33,7 +33,7 @@ sys.path[:0] = [folder for folder in [str(Path(__file__).resolve().parent)] if f
 
 import peers  # noqa: E402
 
-from mpolab import MPO, decomposition  # noqa: E402
+from mpolab import MPO, decomposition, halves  # noqa: E402
 from mpolab.plans import Plan, make_plan  # noqa: E402
 
 OURS = "mpolab"
@@ -510,7 +510,7 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
         ),
         (
             "spectra of all bonds alone",
-            repeat(lambda: decomposition.bond_spectra(matrix, plan), repeats),
+            repeat(lambda: halves.bond_spectra(matrix, plan), repeats),
             spectra_flops(plan, vectors=False),
         ),
         ("cut again: truncate(bond=list)", repeat(lambda: mpo.truncate(bond=inner[1:-1]), repeats, 0.01), None),

@@ -1,7 +1,7 @@
 """mpolab: learn, explore and reproduce matrix product operators (MPO) in language models.
 
-    >>> from mpolab import MPO
-    >>> print(MPO.decompose(weight).show())  # doctest: +SKIP
+>>> from mpolab import MPO
+>>> print(MPO.decompose(weight).show())  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any

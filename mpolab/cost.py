@@ -24,6 +24,7 @@ from torch.nn.functional import linear
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .decomposition import chain
 from .errors import BondError, MatrixError, unknown
 from .mpo import MPO
 from .plans import Plan
@@ -272,41 +273,9 @@ def apply(
     step = _chunk(plan, mpo.bonds, order, x.dtype.itemsize, chunk_bytes)
     if not len(flat):
         return x.new_zeros(*x.shape[:-1], mpo.shape[0])
-    chunks = [_chain(mpo, chunk, order) for chunk in flat.split(step)]
+    chunks = [chain(mpo.cores, plan, chunk, mirrored=order == "right_to_left") for chunk in flat.split(step)]
     y = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
     return y.reshape(*x.shape[:-1], mpo.shape[0])
-
-
-def _chain(mpo: MPO, x: torch.Tensor, order: str) -> torch.Tensor:
-    """(tokens, J) -> (tokens, I), one core after another.
-
-    The state before core k is (j_k, j_{k+1} .. j_n, tokens, i_1 .. i_{k-1}, d_{k-1}): the leg to be contracted stands
-    first and the bond last, so a core is j_k matrix products that add up, and no activation is copied to reorder it.
-    """
-    plan, cores, n = mpo.plan, mpo.cores, mpo.n
-    rows, cols = plan.rows, plan.cols
-    if plan.padded[1] > x.shape[1]:
-        x = torch.nn.functional.pad(x, (0, plan.padded[1] - x.shape[1]))
-    tokens = x.shape[0]
-    if order == "right_to_left":  # the mirror image: legs, cores and bonds in reverse
-        cores = [core.permute(3, 1, 2, 0) for core in reversed(cores)]
-        rows, cols = rows[::-1], cols[::-1]
-        state = x.reshape(tokens, *plan.cols).permute(*range(n, 0, -1), 0).reshape(-1)
-    else:
-        state = x.T.reshape(-1)  # (j_1 .. j_n, tokens)
-    del x
-    for core, i, j in zip(cores, rows, cols):
-        d, e = core.shape[0], core.shape[3]
-        legs = state.reshape(j, -1, d)  # (j_k, the rest, d_{k-1})
-        state = legs[0] @ core[:, :, 0].reshape(d, i * e)  # (the rest, i_k d_k)
-        for value in range(1, j):
-            state.addmm_(legs[value], core[:, :, value].reshape(d, i * e))  # in place: half the memory
-        del legs
-    y = state.reshape(tokens, *rows)  # (tokens, i_1 .. i_n), or i_n .. i_1
-    del state
-    if order == "right_to_left":
-        y = y.permute(0, *range(n, 0, -1))
-    return y.reshape(tokens, -1)[:, : plan.shape[0]]
 
 
 # -- measuring it --------------------------------------------------------------------------------

@@ -10,21 +10,23 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
 from . import decomposition, storage
+from .decomposition import norm
 from .errors import BondError, MatrixError, MatrixTypeError, unknown
+from .halves import Halves, refine
 from .plans import Plan, make_plan
-from .source import Source
+from .source import Source, padding_energy
 from .spectra import Tails, bonds_for_error, bonds_for_ratio, entropy, printed_bound
 
 METHODS = ("centre", "left_to_right", "symmetric")
-SAFE_RANGE = 1e-30, 1e30  # entries outside are scaled first, so that their squares neither vanish nor overflow
+SAFE_RANGE = 1e-10, 1e10  # entries outside are scaled first, so that their squares neither vanish nor overflow
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,9 +74,9 @@ class MPO:
         bond | ratio | error: at most one, as in `truncate`; by default all bonds are full and nothing is lost.
         method: "centre" works from both ends by Gram matrices, several times faster than SVDs; its centre is the middle
             core. Squaring costs digits of small singular values: those below 1.5e-8 of the largest are not resolved
-            (float64 input without a cut gets them back from the centre). "left_to_right" is the plain SVD sweep, with
-            the norm in the last core. "symmetric" is Algorithm 1 with its normalization: singular values as square
-            roots on both sides of each bond. All three cut to the same matrix.
+            (float64 input gets most of them back from the centre). "left_to_right" is the plain SVD sweep in float64,
+            with the norm in the last core, for those who need them. "symmetric" is Algorithm 1 with its normalization:
+            singular values as square roots on both sides of each bond. All three cut to the same matrix.
         keep_source: whether the object keeps what is needed for `error()` and `budget()` (a copy of W where bonds are
             cut at once).
 
@@ -93,47 +95,47 @@ class MPO:
         if scale != 1.0:
             matrix = matrix / scale
 
-        if method == "centre" and decomposition.Halves.fits(plan):
+        if method == "centre" and Halves.fits(plan):
             return cls._from_halves(matrix, plan, scale, requests if cut else None, keep_source)
-        cores, spectra = _by_svd(matrix, plan, method)
+        # SVDs in float64: in float32 their small singular values would be less exact than those of Gram matrices.
+        cores, spectra = _by_svd(matrix.double(), plan, method)
         spectra, full = [s * scale for s in spectra], _scaled(cores, plan.centre if method == "centre" else -1, scale)
         tails = Tails(spectra)
         gauge = plan.centre if method == "centre" else plan.n - 1
-        source = Source.of(plan, tails, full, moved=method != "centre") if keep_source else None
+        source = None
+        if keep_source:
+            middle = full if method == "centre" else decomposition.move_centre(full, plan.centre)
+            source = Source.of(plan, tails, [core.to(matrix) for core in middle])
         if method == "symmetric":
             full, gauge = decomposition.normalize(full, spectra), None
+        full = [core.to(matrix) for core in full]
         mpo = cls(plan, spectra, method, gauge, (), tuple(full), source, _tails=tails)
         return mpo.truncate(**requests) if cut else mpo
 
     @classmethod
     def _from_halves(cls, matrix, plan: Plan, scale: float, requests: dict | None, keep_source: bool) -> MPO:
         """The centre-out method: bases of both halves first, then only as much of the centre as the bonds ask for."""
-        halves = decomposition.Halves(matrix, plan)
-        c, spectra = plan.centre, halves.spectra
-        # cores left and right of the centre, in float64
-        left, right = halves.left_cores(), halves.right_cores()
-        exact = matrix.dtype == torch.float64
-        if exact or requests is None:
-            cores = [*left, halves.centre_core(plan.full_bonds[c], plan.full_bonds[c + 1]), *right]
-            if exact:
-                cores, spectra = decomposition.refine(cores, spectra, c)
-            left, right = cores[:c], cores[c + 1 :]
-            whole = cores[c] * scale if scale != 1.0 else cores[c]
-            make_centre = lambda: whole  # noqa: E731
-        else:
-            make_centre = lambda: halves.centre_core(plan.full_bonds[c], plan.full_bonds[c + 1]) * scale  # noqa: E731
+        halves = Halves(matrix, plan)
+        c, full, spectra = plan.centre, plan.full_bonds, halves.spectra
+        left, right = halves.left_cores(), halves.right_cores()  # float64
+        whole = None  # the central core at full bonds, if it is made at all
+        if requests is None or matrix.dtype == torch.float64:
+            whole = halves.centre_core(full[c], full[c + 1])
+        if matrix.dtype == torch.float64:
+            cores, spectra = refine([*left, whole, *right], spectra, c)
+            left, whole, right = cores[:c], cores[c], cores[c + 1 :]
         spectra = [s * scale for s in spectra]
         left, right = [core.to(matrix) for core in left], [core.to(matrix) for core in right]
         tails = Tails(spectra)
-        source = Source(plan, tails, left, right, make_centre) if keep_source else None
-        clipped: tuple = ()
-        bonds = list(plan.full_bonds)
-        if requests is not None:
-            bonds, clipped = _choose(requests, plan, tails, plan.full_bonds)
-        if exact or requests is None:
-            centre = make_centre()[: bonds[c], :, : bonds[c + 1]]
+        bonds, clipped = (list(full), ()) if requests is None else _choose(requests, plan, tails, full)
+        if whole is None:
+            make_centre = partial(_scaled_centre, halves, full[c], full[c + 1], scale)
+            centre = _scaled_centre(halves, bonds[c], bonds[c + 1], scale)
         else:
-            centre = halves.centre_core(bonds[c], bonds[c + 1]) * scale
+            whole = whole if scale == 1.0 else whole * scale
+            make_centre = partial(torch.Tensor.clone, whole)
+            centre = whole[: bonds[c], :, : bonds[c + 1]]
+        source = Source(plan, tails, left, right, make_centre) if keep_source else None
         cores = _sliced([*left, centre, *right], bonds)
         return cls(plan, spectra, "centre", c, clipped, cores, source, _tails=tails)
 
@@ -145,8 +147,21 @@ class MPO:
 
         shape: (I, J) without padding; by default the products of the i_k and j_k. Rebuilds the matrix once.
         """
+        cores = list(cores)
+        if len(cores) < 2 or any(core.dim() != 4 for core in cores):
+            raise MatrixError(
+                f"expected at least two cores of shape (d_left, i, j, d_right), got {len(cores)} with dimensions "
+                f"{[core.dim() for core in cores]}."
+            )
+        met = [core.shape[3] for core in cores], [core.shape[0] for core in cores]
+        if met[0][:-1] != met[1][1:] or met[0][-1] != 1 or met[1][0] != 1:
+            raise BondError(
+                f"the cores {[tuple(core.shape) for core in cores]} do not join: each core's last size must be the "
+                "next one's first, and the chain begins and ends with 1."
+            )
         rows, cols = [core.shape[1] for core in cores], [core.shape[2] for core in cores]
-        plan = Plan(tuple(rows), tuple(cols), shape or (math.prod(rows), math.prod(cols)))
+        shape = shape or (math.prod(rows), math.prod(cols))
+        plan = make_plan(shape, rows=rows, cols=cols)
         flat = [core.detach().reshape(core.shape[0], -1, core.shape[-1]) for core in cores]
         matrix = decomposition.to_matrix(decomposition.contract(flat), plan)
         bonds = [min(core.shape[0], full) for core, full in zip(cores, plan.full_bonds)][1:]
@@ -188,7 +203,8 @@ class MPO:
     @property
     def bonds(self) -> list[int]:
         """d_0 .. d_n, n+1 integers with the outer ones, which are 1 (eq. 2 where nothing is cut)."""
-        return [core.shape[0] for core in self._cores] + [1]
+        # moving the centre by QR drops what no neighbour can fill, so a moved chain is asked itself
+        return [core.shape[0] for core in (self._cores if self._moved_to is None else self.cores)] + [1]
 
     @property
     def full_bonds(self) -> list[int]:
@@ -234,11 +250,14 @@ class MPO:
         """Share of each core in the sum of all cores' squared Frobenius norms; in the centre gauge only.
 
         Elsewhere the norm sits in other cores, by choice of gauge and not by what the matrix is, so no other is given.
+        The orthogonal cores' squares are bond dimensions, the centre's is W's: the share depends on W's scale too.
         """
         if self.gauge != self.plan.centre:
             raise unknown("gauge for Frobenius shares", self.gauge_name, ("centre",))
-        squares = [float(core.double().square().sum()) for core in self._cores]
-        total = sum(squares)
+        norms = [norm(core) for core in decomposition.move_centre(self._cores, self.plan.centre)]
+        largest = max(norms) or 1.0
+        squares = [(value / largest) ** 2 for value in norms]
+        total = sum(squares) or 1.0
         return [square / total for square in squares]
 
     # -- errors -----------------------------------------------------------------------------------
@@ -257,21 +276,21 @@ class MPO:
     def error(self, W: torch.Tensor | None = None) -> float:
         """Relative Frobenius error against the decomposed matrix, or against a W of the same shape, if given."""
         if W is not None:
-            matrix = _checked_matrix(W).to(torch.promote_types(self.dtype, _checked_matrix(W).dtype))
+            matrix = _checked_matrix(W)
             if tuple(matrix.shape) != self.shape:
                 raise MatrixError(f"a matrix of shape {tuple(matrix.shape)} was given for an MPO of {self.shape}.")
-            norm = float(torch.linalg.vector_norm(matrix, dtype=torch.float64))
-            difference = torch.linalg.vector_norm(self.to_matrix().to(matrix) - matrix, dtype=torch.float64)
-            return float(difference) / norm if norm else float(difference)
+            own = self.to_matrix()
+            dtype = torch.promote_types(own.dtype, matrix.dtype)
+            return norm(own.to(matrix.device, dtype) - matrix.to(dtype)) / (norm(matrix) or 1.0)
         if self._swept is not None:
-            return math.sqrt(sum(self._swept))
+            return math.sqrt(max(sum(self._swept), 0.0))
         return math.sqrt(max(self._known_source().squared_error(self.bonds), 0.0))
 
     def budget(self) -> list[float]:
         """What each bond's cut adds to the exact squared relative error; n-1 floats in bond order.
 
         The cuts are applied outermost first (1, n-1, 2, ...), so the increments add up to `error()` squared. After a
-        sequential sweep they are the squares discarded at each step.
+        sequential sweep they are the squares discarded at each step (less the share that falls into padding).
         """
         if self._swept is not None:
             return list(self._swept)
@@ -299,7 +318,7 @@ class MPO:
         bond: an integer caps every bond; a list has n-1 inner entries (larger ones than there are, are clipped).
         ratio: the bonds that the greedy path reaches before eq. 5 exceeds it.
         error: the bonds at which the bound first falls to this relative Frobenius error, which is thereby guaranteed.
-        sweep: cut one bond after the other, each by a small SVD of what is left: slightly smaller error, slower.
+        sweep: cut one bond after the other, each by a small SVD of what is left: usually a smaller error, slower.
 
         Always relative to the decomposed matrix: cutting twice is cutting once.
         """
@@ -309,14 +328,13 @@ class MPO:
         bonds, clipped = _choose(requests, self.plan, self._tails, self.bonds)
         if sweep:
             return self._swept_to(bonds, clipped)
-        if self._swept is not None and self._source is not None:
+        if self._swept is not None:  # its bases are the sweep's own: cut the source instead
             return replace(self._unswept(), clipped=clipped).truncate(bond=bonds[1:-1])
-        return replace(self, _cores=_sliced(self._cores, bonds), clipped=clipped, _swept=None)
+        return replace(self, _cores=_sliced(self._cores, bonds), clipped=clipped)
 
     def _unswept(self) -> MPO:
         """The whole source again, in this object's method and gauge."""
-        full = self._source.cores()
-        gauge: int | None = self.plan.centre
+        full, gauge = self._source_cores(), self.plan.centre
         if self.method != "centre":
             full, gauge = decomposition.move_centre(full, self.n - 1), self.n - 1
         if self.method == "symmetric":
@@ -327,21 +345,24 @@ class MPO:
     def _swept_to(self, bonds: list[int], clipped: tuple) -> MPO:
         cores, discarded = decomposition.sweep(self._known_source().cores(), bonds)
         cores = decomposition.move_centre(cores, self.plan.centre)
-        squared = self.norm**2 or 1.0
-        return replace(
-            self,
-            _cores=tuple(cores),
-            _swept=tuple(square / squared for square in discarded),
-            gauge=self.plan.centre if self._moved_to is None else self._moved_to,
-            clipped=clipped,
-        )
+        if self.plan.is_padded:
+            inside = 1 - padding_energy(cores, self.plan) / (sum(discarded) or 1.0)  # the rest fell into the padding
+            discarded = [square * max(inside, 0.0) for square in discarded]
+        cores[self.plan.centre] = cores[self.plan.centre] * self.norm
+        gauge = self.plan.centre if self._moved_to is None else self._moved_to
+        return replace(self, _cores=tuple(cores), _swept=tuple(discarded), gauge=gauge, clipped=clipped)
+
+    def _source_cores(self) -> list[torch.Tensor]:
+        """The source's cores at full bonds and at their own scale, centre in the middle."""
+        cores = self._known_source().cores()
+        return _scaled(cores, self.plan.centre, self.norm)
 
     def canonical(self, centre: int | None = None) -> MPO:
         """The same matrix with its norm in core `centre` (from 0; default the middle) and all others orthogonal."""
         centre = self.plan.centre if centre is None else centre
-        if not isinstance(centre, int) or not -self.n <= centre < self.n:
+        if not isinstance(centre, numbers.Integral) or not -self.n <= centre < self.n:
             raise BondError(f"centre = {centre!r}: the cores are numbered 0 to {self.n - 1}.")
-        centre %= self.n
+        centre = int(centre) % self.n
         return replace(self, gauge=centre, _moved_to=centre)
 
     @property
@@ -357,21 +378,15 @@ class MPO:
         return decomposition.to_matrix(decomposition.contract(halves), self.plan)
 
     def matvec(self, x: torch.Tensor) -> torch.Tensor:
-        """W x without building W: x (..., J) -> (..., I), the cores contracted one after another from the right.
+        """W x without building W: x (..., J) -> (..., I), the cores contracted with x one after another.
 
-        Rarely the fastest way (facts and costs: `mpolab.cost`, notebook 01, section 8).
+        Rarely the fastest way: see `mpolab.cost`, notebook 01, section 8.
         """
-        if x.shape[-1] != self.shape[1]:
-            raise MatrixError(f"x has {x.shape[-1]} entries in its last dimension; this matrix takes {self.shape[1]}.")
-        batch = x.shape[:-1]
-        x = torch.nn.functional.pad(x.to(self.dtype), (0, self.plan.padded[1] - self.shape[1]))
-        state = x.reshape(-1, self.plan.padded[1], 1, 1)  # (batch, j_1 .. j_n, bond, done rows)
-        for core in reversed(self.cores):
-            d, i, j, e = core.shape
-            state = state.reshape(state.shape[0], -1, j, e, state.shape[-1])  # (b, j_1 .. j_{k-1}, j_k, d_k, rows)
-            state = torch.einsum("bxjer,dije->bxdir", state, core)
-            state = state.reshape(state.shape[0], -1, d, i * state.shape[-1])  # (b, j_1 .. j_{k-1}, d_{k-1}, rows)
-        return state.reshape(-1, self.plan.padded[0])[:, : self.shape[0]].reshape(*batch, self.shape[0])
+        if not isinstance(x, torch.Tensor) or x.dim() == 0 or x.shape[-1] != self.shape[1]:
+            given = f"{x.shape[-1] if x.dim() else 1} entries" if isinstance(x, torch.Tensor) else type(x).__name__
+            raise MatrixError(f"matvec takes a tensor (..., {self.shape[1]}), got {given} in the last dimension.")
+        flat = x.to(self.dtype).reshape(-1, self.shape[1])  # (tokens, J)
+        return decomposition.chain(self.cores, self.plan, flat).reshape(*x.shape[:-1], self.shape[0])
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes cores and spectra as safetensors, whole or not at all; read it back with `MPO.load`."""
@@ -409,6 +424,8 @@ def _checked_matrix(W: object) -> torch.Tensor:
         )
     if not W.is_floating_point():
         raise MatrixTypeError(f"expected real floating-point entries, got {W.dtype}; convert first, e.g. W.float().")
+    if W.layout != torch.strided:
+        raise MatrixTypeError(f"expected a dense tensor, got layout {W.layout}; convert first with W.to_dense().")
     W = W.detach()
     matrix = W if W.dtype in (torch.float32, torch.float64) else W.float()
     if matrix.numel() and not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(matrix)):
@@ -430,20 +447,24 @@ def _one_request(requests: dict) -> str | None:
 
 def _requested_bonds(bond: int | Sequence[int], plan: Plan) -> list[int]:
     """A cap or a list of n-1 bonds -> n+1 integers as asked for, not yet clipped."""
-    if isinstance(bond, numbers.Integral) and not isinstance(bond, bool):
-        inner = [int(bond)] * (plan.n - 1)
-    elif isinstance(bond, (str, bytes)) or not hasattr(bond, "__iter__"):
-        raise BondError(f"bond = {bond!r}: expected a whole number of at least 1, or {plan.n - 1} of them.")
-    else:
-        inner = list(bond)
-        if len(inner) != plan.n - 1:
-            raise BondError(
-                f"bond = {inner} has {len(inner)} entries; {plan.n} cores have {plan.n - 1} inner bonds, full ones "
-                f"being {list(plan.full_bonds[1:-1])}."
-            )
-    if any(isinstance(d, bool) or int(d) != d or d < 1 for d in inner):
-        raise BondError(f"bond = {bond!r}: a bond dimension is a whole number of at least 1.")
+    if _is_count(bond) and isinstance(bond, numbers.Integral):
+        return [1, *[int(bond)] * (plan.n - 1), 1]
+    inner = list(bond) if isinstance(bond, Iterable) and not isinstance(bond, str | bytes) else None
+    if inner is not None and len(inner) != plan.n - 1:
+        raise BondError(
+            f"bond = {inner} has {len(inner)} entries; {plan.n} cores have {plan.n - 1} inner bonds, full ones "
+            f"being {list(plan.full_bonds[1:-1])}."
+        )
+    if inner is None or not all(map(_is_count, inner)):
+        raise BondError(f"bond = {bond!r}: expected a whole number of at least 1, or a list of {plan.n - 1} of them.")
     return [1, *(int(d) for d in inner), 1]
+
+
+def _is_count(value: object) -> bool:
+    """A whole number of at least 1, of whatever numeric type (64.0 counts, True does not)."""
+    if isinstance(value, torch.Tensor) and value.dim() == 0:
+        value = value.item()
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 1 and value % 1 == 0
 
 
 def _choose(requests: dict, plan: Plan, tails: Tails, ceilings: Sequence[int]) -> tuple[list[int], tuple]:
@@ -462,6 +483,11 @@ def _choose(requests: dict, plan: Plan, tails: Tails, ceilings: Sequence[int]) -
 
 def _sliced(cores: Sequence[torch.Tensor], bonds: Sequence[int]) -> tuple[torch.Tensor, ...]:
     return tuple(core[: bonds[k], :, : bonds[k + 1]] for k, core in enumerate(cores))
+
+
+def _scaled_centre(halves: Halves, left_bond: int, right_bond: int, scale: float) -> torch.Tensor:
+    core = halves.centre_core(left_bond, right_bond)
+    return core if scale == 1.0 else core * scale
 
 
 def _scaled(cores: list[torch.Tensor], k: int, scale: float) -> list[torch.Tensor]:

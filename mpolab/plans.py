@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Integral
 
 from .errors import PlanError, unknown
 
@@ -129,16 +130,18 @@ def make_plan(
     height, width = (int(size) for size in shape)
     if height < 1 or width < 1:
         raise PlanError(f"a matrix of shape {height}x{width} has nothing to decompose; both sizes must be at least 1.")
-    given = rows if rows is not None else cols
-    if given is not None:
-        n = len(given)
+    for name, given in (("rows", rows), ("cols", cols)):
+        if given is not None and (isinstance(given, str | bytes) or not isinstance(given, Sequence)):
+            raise PlanError(f"{name} = {given!r}: expected a list of factors, e.g. {name}={factors(height, 5)}.")
+        n = n if given is None else len(given)
     if rows is not None and cols is not None and len(rows) != len(cols):
         raise PlanError(
             f"rows has {len(rows)} factors {tuple(rows)} and cols {len(cols)} {tuple(cols)}; every core carries one "
             "of each, so give lists of equal length (fill up with 1)."
         )
-    if not isinstance(n, int) or n < 2:
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 2:
         raise PlanError(f"n = {n!r} cores: an MPO has at least 2; the papers use 5.")
+    n = int(n)
     from_table = STYLES[style].get((height, width)) if n == 5 else None
     row_factors = _checked(rows, height, n, "rows") or (from_table and from_table[0]) or factors(height, n)
     col_factors = _checked(cols, width, n, "cols") or (from_table and from_table[1]) or factors(width, n)
@@ -149,7 +152,7 @@ def _checked(given: Sequence[int] | None, size: int, n: int, name: str) -> tuple
     """Factors from a caller, as integers, or the error that says what would fit."""
     if given is None:
         return None
-    if any(int(factor) != factor or factor < 1 for factor in given):
+    if any(not isinstance(factor, Integral) or isinstance(factor, bool) or factor < 1 for factor in given):
         raise PlanError(f"{name} = {tuple(given)}: factors are whole numbers of at least 1, e.g. {factors(size, n)}.")
     given = tuple(int(factor) for factor in given)
     product = math.prod(given)

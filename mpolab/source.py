@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
-from .decomposition import contract, move_centre
+from .decomposition import contract, norm
+from .halves import Halves
 from .plans import Plan
 from .spectra import Tails
 
@@ -27,7 +28,10 @@ def outermost_first(n: int) -> list[int]:
 
 
 class Source:
-    """Full-bond cores (d_{k-1}, a_k, d_k) of a matrix in the centre gauge and Schmidt bases; the centre on demand."""
+    """Full-bond cores (d_{k-1}, a_k, d_k) of a matrix in the centre gauge and Schmidt bases; the centre on demand.
+
+    The matrix is kept divided by its norm, so that squared errors are relative and neither vanish nor overflow.
+    """
 
     def __init__(
         self,
@@ -38,48 +42,51 @@ class Source:
         centre: Callable[[], torch.Tensor],
     ):
         self.plan, self.tails, self.left, self.right, self._make_centre = plan, tails, list(left), list(right), centre
+        self._errors: dict[tuple[int, ...], float] = {}
 
     @classmethod
-    def of(cls, plan: Plan, tails: Tails, cores: Sequence[torch.Tensor], moved: bool) -> Source:
-        """From full-bond cores; `moved` says that their centre is elsewhere and has to be brought to the middle."""
-        if moved:
-            cores = move_centre(cores, plan.centre)
+    def of(cls, plan: Plan, tails: Tails, cores: Sequence[torch.Tensor]) -> Source:
+        """From full-bond cores with their centre in the middle."""
         c = plan.centre
-        return cls(plan, tails, cores[:c], cores[c + 1 :], lambda: cores[c])
+        return cls(plan, tails, cores[:c], cores[c + 1 :], partial(torch.Tensor.clone, cores[c]))
 
     @cached_property
     def centre(self) -> torch.Tensor:
-        """The central core at full bonds, (d_{c-1}, a_c, d_c)."""
-        return self._make_centre()
+        """The central core at full bonds over the matrix's norm, (d_{c-1}, a_c, d_c)."""
+        return self._make_centre() / (self.tails.norm or 1.0)
 
     def cores(self) -> list[torch.Tensor]:
+        """All cores at full bonds; their product has norm 1."""
         return [*self.left, self.centre, *self.right]
 
     @cached_property
     def _discarded(self) -> torch.Tensor:
         """(d_left + 1, d_right + 1): squared norm of the centre outside its leading block, for every size of block."""
-        squares = self.centre.double().square().sum(1)  # (d_left, d_right)
-        zero_row = squares.new_zeros(1, squares.shape[1])
-        rows = torch.cat([squares.sum(1).flip(0).cumsum(0).flip(0), squares.new_zeros(1)])  # whole rows below the block
-        beside = torch.cat([squares, squares.new_zeros(squares.shape[0], 1)], 1).flip(1).cumsum(1).flip(1)
-        beside = torch.cat([torch.cat([zero_row, squares.new_zeros(1, 1)], 1), beside.cumsum(0)])
-        return rows[:, None] + beside
+        squares = self.centre.new_zeros(self.centre.shape[0], self.centre.shape[2], dtype=torch.float64)
+        for k in range(self.centre.shape[1]):
+            squares.addcmul_(*[self.centre[:, k].double()] * 2)  # (d_left, d_right)
+        below = torch.nn.functional.pad(squares.sum(1).flip(0).cumsum(0).flip(0), (0, 1))  # whole rows below the block
+        beside = squares.flip(1).cumsum(1).flip(1).cumsum(0)  # in the block's rows, right of it
+        return below[:, None] + torch.nn.functional.pad(beside, (0, 1, 1, 0))
 
     def squared_error(self, bonds: Sequence[int]) -> float:
         """Exact ||M - M'||^2 / ||M||^2 of the matrix with its Schmidt bases cut to n+1 `bonds`."""
-        if self.tails.norm == 0:
-            return 0.0
-        squares = self._padded_error(bonds)
-        if self.plan.is_padded and squares > 0:
-            squares -= padding_energy(self._cut(bonds), self.plan)  # what a cut writes into the padding is dropped
-        return max(squares, 0.0) / self.tails.norm**2
+        bonds = tuple(bonds)
+        if bonds not in self._errors:
+            squares = self._padded_error(bonds) if self.tails.norm > 0 else 0.0
+            if self.plan.is_padded and squares > 0:
+                squares -= padding_energy(self._cut(bonds), self.plan)  # what a cut writes into the padding is dropped
+            self._errors[bonds] = max(squares, 0.0)
+        return self._errors[bonds]
 
     def _cut(self, bonds: Sequence[int]) -> list[torch.Tensor]:
         return [core[: bonds[k], :, : bonds[k + 1]] for k, core in enumerate(self.cores())]
 
     def _padded_error(self, bonds: Sequence[int]) -> float:
-        """||M - M'||^2 over all entries, those of the zero padding included."""
+        """||M - M'||^2 / ||M||^2 over all entries, those of the zero padding included."""
         plan, c = self.plan, self.plan.centre
+        if not Halves.fits(plan):  # the outer bases do not span their halves: compare the matrices themselves
+            return norm(contract(self.cores()) - contract(self._cut(bonds))) ** 2
         inner = bonds[c], bonds[c + 1]
         outer_left = any(bonds[k] < plan.full_bonds[k] for k in range(1, c))
         outer_right = any(bonds[k] < plan.full_bonds[k] for k in range(c + 2, plan.n))
@@ -94,7 +101,7 @@ class Source:
             approximation = torch.tensordot(approximation, overlap.T, dims=1)
         difference = self.centre.clone()
         difference[: approximation.shape[0], :, : approximation.shape[2]] -= approximation
-        return float(torch.linalg.vector_norm(difference)) ** 2
+        return norm(difference) ** 2
 
     @staticmethod
     def _overlap(cores: Sequence[torch.Tensor], bonds: Sequence[int]) -> torch.Tensor:
@@ -128,24 +135,24 @@ def padding_energy(cores: Sequence[torch.Tensor], plan: Plan) -> float:
     legs = [size for pair in zip(plan.rows[:c], plan.cols[:c]) for size in pair]
     left = contract(cores[:c]).reshape(*legs, -1)  # (i_1, j_1, ..., i_{c-1}, j_{c-1}, d)
     left = left.permute(*range(0, 2 * c, 2), *range(1, 2 * c, 2), 2 * c).reshape(rows, cols, -1)
-    right = contract(cores[c:])  # (d, a_c .. a_n, 1)
+    outer = contract(cores[c + 1 :]) if plan.n > c + 1 else cores[c].new_ones(1, 1, 1)  # (d_c, a_{c+1} .. a_n, 1)
     legs = [size for pair in zip(plan.rows[c:], plan.cols[c:]) for size in pair]
     m = plan.n - c
-    energy = 0.0
     height, width = plan.padded[0] // rows, plan.padded[1] // cols  # rows and columns per value of the left legs
     first_row, first_col = plan.shape[0] // height, plan.shape[1] // width
 
     def rebuilt(part: torch.Tensor) -> torch.Tensor:
-        """(some rows, some columns) of the left legs -> that part of the padded matrix."""
+        """(some rows, some columns, d) of the left legs -> that part of the padded matrix."""
         r, s, d = part.shape
-        block = (part.reshape(r * s, d) @ right.reshape(d, -1)).reshape(r, s, *legs)
+        state = part.reshape(r * s, d) @ cores[c].reshape(d, -1)  # (r s, a_c d_c)
+        block = (state.reshape(-1, outer.shape[0]) @ outer.reshape(outer.shape[0], -1)).reshape(r, s, *legs)
         order = [0, *range(2, 2 + 2 * m, 2), 1, *range(3, 3 + 2 * m, 2)]
         return block.permute(order).reshape(r * height, s * width)
 
+    energy = 0.0
     if plan.padded[0] > plan.shape[0]:
-        below = rebuilt(left[first_row:])[plan.shape[0] - first_row * height :]
-        energy += float(torch.linalg.vector_norm(below)) ** 2
+        energy += norm(rebuilt(left[first_row:])[plan.shape[0] - first_row * height :]) ** 2
     if plan.padded[1] > plan.shape[1]:
         beside = rebuilt(left[:, first_col:])[: plan.shape[0], plan.shape[1] - first_col * width :]
-        energy += float(torch.linalg.vector_norm(beside)) ** 2
+        energy += norm(beside) ** 2
     return energy

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -160,5 +161,6 @@ def bonds_for_error(plan: Plan, tails: Tails, error: float, ceilings: Sequence[i
 
 
 def _positive(name: str, value: float, zero: bool = False) -> None:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value < 0 or (value == 0 and not zero):
         raise BondError(f"{name} = {value!r}: expected a {'non-negative' if zero else 'positive'} number, e.g. 0.3.")

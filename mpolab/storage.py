@@ -8,6 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from .decomposition import move_centre
 from .errors import CheckpointError
 from .plans import Plan
 from .source import Source
@@ -48,10 +51,18 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    """What the user's other files get; a temporary file is private at first."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load_mpo(cls: type[MPO], path: str | os.PathLike) -> MPO:
@@ -74,31 +85,40 @@ def load_mpo(cls: type[MPO], path: str | os.PathLike) -> MPO:
             f"(format {metadata.get('format')!r}, expected {FORMAT!r}); decompose its matrices with "
             "MPO.decompose and save those."
         )
-    about = json.loads(metadata["mpo"])
-    plan = Plan(tuple(about["rows"]), tuple(about["cols"]), tuple(about["shape"]))
+    try:
+        about = json.loads(metadata["mpo"])
+        plan = Plan(tuple(about["rows"]), tuple(about["cols"]), tuple(about["shape"]))
+        swept, clipped = about["swept"], tuple(tuple(entry) for entry in about["clipped"])
+        method, gauge, moved_to = about["method"], about["gauge"], about["moved_to"]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CheckpointError(f"{path}: its metadata cannot be read ({problem!r}); save the MPO again.") from None
+    _check_shapes(path, plan, tensors)
+    cores = tuple(tensors[f"core.{k}"] for k in range(plan.n))
+    spectra = [tensors[f"spectrum.{k}"] for k in range(1, plan.n)]
+    tails = Tails(spectra)
+    source = None
+    if swept is None and all(core.shape[0] == full for core, full in zip(cores, plan.full_bonds)):
+        # With all bonds full the cores are the source.
+        source = Source.of(plan, tails, cores if method == "centre" else move_centre(cores, plan.centre))
+    swept = None if swept is None else tuple(swept)
+    return cls(plan, spectra, method, gauge, clipped, cores, source, swept, moved_to, tails)
+
+
+def _check_shapes(path: Path, plan: Plan, tensors: dict[str, torch.Tensor]) -> None:
+    """Raises CheckpointError unless every core and spectrum is there, with sizes that fit each other and the plan."""
     wanted = [f"core.{k}" for k in range(plan.n)] + [f"spectrum.{k}" for k in range(1, plan.n)]
     missing = [name for name in wanted if name not in tensors]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}; the file was changed after mpo.save() wrote it.")
-    cores = tuple(tensors[f"core.{k}"] for k in range(plan.n))
-    spectra = [tensors[f"spectrum.{k}"] for k in range(1, plan.n)]
-    if [tuple(core.shape)[1:2] for core in cores] != [(size,) for size in plan.sizes]:
-        raise CheckpointError(f"{path}: its cores do not have the shapes of its plan {plan}.")
-    tails = Tails(spectra)
-    whole = all(core.shape[0] == full for core, full in zip(cores, plan.full_bonds)) and about["swept"] is None
-    # With all bonds full, the cores are the source; the symmetric gauge is no basis for measuring errors in.
-    return cls(
-        plan,
-        spectra,
-        about["method"],
-        about["gauge"],
-        tuple(tuple(entry) for entry in about["clipped"]),
-        cores,
-        Source.of(plan, tails, cores, moved=about["method"] != "centre") if whole else None,
-        tuple(about["swept"]) if about["swept"] is not None else None,
-        about["moved_to"],
-        tails,
-    )
+    shapes = [tuple(tensors[f"core.{k}"].shape) for k in range(plan.n)]
+    bonds = [shape[0] for shape in shapes] + [1]
+    joined = [(bonds[k], size, bonds[k + 1]) for k, size in enumerate(plan.sizes)]
+    lengths = [len(tensors[f"spectrum.{k}"]) for k in range(1, plan.n)]
+    if shapes != joined or bonds[0] != 1 or lengths != list(plan.full_bonds[1:-1]):
+        raise CheckpointError(
+            f"{path}: cores {shapes} and spectra of {lengths} values do not fit the plan {plan}; the file was changed "
+            "after mpo.save() wrote it."
+        )
 
 
 def show_mpo(mpo: MPO) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from .decomposition import bond_spectra
 from .errors import unknown
+from .halves import bond_spectra
 from .models import Pretrained, load_pretrained, matrices
 from .mpo import MPO
 from .plans import make_plan
 
-KEPT = 32  # decompositions kept at a time; a full one is about as large as its matrix
+KEPT = 128  # decompositions kept at a time; a full one is about as large as its matrix, or twice that
 
 
 class Workbench:
