@@ -409,7 +409,7 @@ def compare(
     methods: Sequence[str] = tuple(METHODS),
     plan: Plan | None = None,
     n: int = 5,
-    progress: bool = True,
+    progress: bool | Callable[[str], None] = True,
     keep_matrices: bool = False,
     **options,
 ) -> list[Approximation]:
@@ -418,7 +418,8 @@ def compare(
     ratios: eq. 5; each method stores at most that share of the plan's (padded) entries and `.ratio` says how much it
     does. plan: by default `make_plan(shape, n)`. options: `seeds`, `iterations`, ... (see `Options`). Results come
     method by method, in the order of `ratios`. Where CPD's rank would pass the affordable one it is computed once, at
-    that rank, with `.limited` set and a note that says where it stopped. A progress bar appears after two seconds.
+    that rank, with `.limited` set and a note that says where it stopped. A progress bar appears after two seconds;
+    `progress` may also be a function that is told what comes next.
 
     Raises UnknownNameError, BondError, MatrixError or MatrixTypeError.
     """
@@ -431,7 +432,10 @@ def compare(
     problem, results = _Problem(matrix, plan), []
     done: dict[tuple, Approximation] = {}
     tasks = list(itertools.product(methods, budgets))
-    for name, budget in tqdm(tasks, desc="approximating", disable=not progress, delay=2, leave=False):
+    bar = tqdm(tasks, desc="approximating", disable=progress is not True, delay=2, leave=False)
+    for step, (name, budget) in enumerate(bar):
+        if callable(progress):
+            progress(f"{name}, {step + 1} of {len(tasks)}")
         method = METHODS[name]
         rank = method._rank(problem, budget, settings)
         if (name, rank) not in done:

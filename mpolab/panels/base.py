@@ -10,6 +10,7 @@ once, through the workbench.
 from __future__ import annotations
 
 import base64
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,7 @@ from ..errors import unknown
 from ..mpo import MPO
 from ..workbench import Workbench
 
-SLOW = ("matrix", "n", "method")  # the controls that may decompose; all others are sliders and only look up
+SLOW = ("matrix", "n", "method", "slow")  # the controls that may decompose; all others are sliders and only look up
 STYLE = {"description_width": "initial"}
 
 
@@ -116,7 +117,8 @@ class Panel(widgets.VBox):
     def refresh(self) -> None:
         """Looks the numbers up and draws them."""
         numbers = self.numbers()
-        self.image.value = viz.png(self.draw(numbers))
+        with _no_collection():
+            self.image.value = viz.png(self.draw(numbers))
         self._readout = self.line(numbers)
 
     def value(self, name: str) -> Any:
@@ -194,8 +196,20 @@ class Panel(widgets.VBox):
         return f"{self.value('matrix')} ({mpo.shape[0]} × {mpo.shape[1]})"
 
 
-def n_menu() -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(options=[3, 5, 7, 9], value=5, description="n", style={"button_width": "2.6em"})
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Puts garbage collection off while a figure is drawn: it would scan torch and transformers several times."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def n_menu(value: int = 5) -> widgets.ToggleButtons:
+    return widgets.ToggleButtons(options=[3, 5, 7, 9], value=value, description="n", style={"button_width": "2.6em"})
 
 
 def slider(name: str, low: int, high: int, value: int) -> widgets.IntSlider:

@@ -55,6 +55,7 @@ class ErrorPanel(Panel):
             ylabel="relative Frobenius error",
             log="x",
             mark=bond,
+            legend="lower left",
         )
         viz.draw_curves(
             right,
@@ -65,6 +66,7 @@ class ErrorPanel(Panel):
             ylabel="relative to the norm",
             log="x",
             mark=bond,
+            legend="center left",
         )
         return figure
 
