@@ -164,11 +164,15 @@ class Method:
         problem, options = _Problem(matrix, plan), Options(**options)
         return self._fit(problem, self._rank(problem, budget, options), budget, options)
 
+    def least(self, plan: Plan) -> int:
+        """Stored numbers of the smallest rank(s)."""
+        smallest = 1 if self.name in ("SVD", "CPD") else (1,) * (plan.n - (self.name == "MPO"))
+        return self.parameters(plan, smallest)
+
     def _rank(self, problem: _Problem, budget: int, options: Options) -> Rank:
         rank = self.largest(problem, budget, options)
         if rank is None:
-            smallest = 1 if self.name in ("SVD", "CPD") else (1,) * (problem.plan.n - (self.name == "MPO"))
-            least, entries = self.parameters(problem.plan, smallest), math.prod(problem.plan.padded)
+            least, entries = self.least(problem.plan), math.prod(problem.plan.padded)
             raise BondError(
                 f"budget = {budget:,} numbers: {self.name} of rank 1 stores {least:,} for this plan, ratio "
                 f"{least / entries:.3g}; give at least that."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ipywidgets as widgets
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from .. import viz
 from ..baselines import METHODS, Approximation, compare
+from ..plans import make_plan
 from .base import STYLE, Panel, n_menu
 
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -30,28 +32,25 @@ class MethodsPanel(Panel):
         return {"matrix": menu, "n": n_menu(3), "slow": slow, "ratio": ratio}
 
     def after_slow_change(self) -> None:
-        self._found = []
         small = self.workbench.matrix(self.value("matrix")).numel() <= LARGE
+        self._found: dict[str, dict[float, Approximation]] = {}
         for name in METHODS if small or self.value("slow") else ("SVD", "MPO"):
             key = ("methods", self.value("matrix"), self.value("n"), name)
-            self._found += self.workbench.keep(key, lambda name=name: self._fitted(name))
+            self._found[name] = self.workbench.keep(key, lambda name=name: self._fitted(name))
 
-    def _fitted(self, name: str) -> list[Approximation]:
+    def _fitted(self, name: str) -> dict[float, Approximation]:
+        """This method at every ratio that it can reach: on a small matrix rank 1 may already store more."""
         matrix = self.workbench.matrix(self.value("matrix"))
-        options = {"seeds": (0,), "iterations": 10, "flops": CPD_FLOPS, "hooi": 1}
+        plan, options = make_plan(matrix.shape, self.value("n")), {"seeds": (0,), "iterations": 10, "hooi": 1}
         tell = lambda step: self.say(f"{self.value('matrix')}: {step} …")  # noqa: E731
-        return compare(matrix, RATIOS, (name,), n=self.value("n"), progress=tell, **options)
+        ratios = [ratio for ratio in RATIOS if int(ratio * math.prod(plan.padded)) >= METHODS[name].least(plan)]
+        found = compare(matrix, ratios, (name,), plan=plan, progress=tell, flops=CPD_FLOPS, **options)
+        return {ratio: a for ratio, a in zip(ratios, found) if not a.limited}
 
     def numbers(self) -> dict[str, Any]:
-        curves = {name: [a for a in self._found if a.method == name and not a.limited] for name in METHODS}
-        here = {name: self._at(name) for name in METHODS}
-        return {"curves": {name: found for name, found in curves.items() if found}, "here": here}
-
-    def _at(self, name: str) -> Approximation | None:
-        """This method's answer at the chosen ratio; None where it was not computed."""
-        found = [a for a in self._found if a.method == name]
-        chosen = found[RATIOS.index(self.value("ratio"))] if found else None
-        return None if chosen is None or chosen.limited else chosen
+        curves = {name: list(found.values()) for name, found in self._found.items() if found}
+        here = {name: self._found.get(name, {}).get(self.value("ratio")) for name in METHODS}
+        return {"curves": curves, "here": here}
 
     def draw(self, numbers: dict[str, Any]) -> Figure:
         figure, (left, right) = viz.figure(10.2, 3.5, [1.4, 1])
@@ -65,10 +64,12 @@ class MethodsPanel(Panel):
         return figure
 
     def line(self, numbers: dict[str, Any]) -> str:
-        said = [
-            f"{name} {a.error:.{2 if name == 'CPD' else 3}f} (rank {a.rank if isinstance(a.rank, int) else '-'.join(map(str, a.rank))})"
-            if a
-            else f"{name} not computed here"
-            for name, a in numbers["here"].items()
-        ]
+        said = []
+        for name, a in numbers["here"].items():
+            if a is None:
+                said.append(f"{name} not computed here")
+                continue
+            rank = a.rank if isinstance(a.rank, int) else "-".join(map(str, a.rank))
+            digits = 2 if name == "CPD" else 3  # an iteration's third digit may differ between machines
+            said.append(f"{name} {a.error:.{digits}f} (rank {rank})")
         return f"{self.value('matrix')}, ratio {self.value('ratio')}: " + ", ".join(said)

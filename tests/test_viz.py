@@ -1,0 +1,65 @@
+"""Every draw function draws, returns nothing, and leaves no figure behind."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+
+import numpy as np
+import pytest
+
+from mpolab import viz
+
+BONDS = [1, 4, 9, 4, 1]
+DRAWN = {
+    "draw_chain": lambda ax: viz.draw_chain(
+        ax, (2, 3, 3, 2), (2, 3, 3, 2), BONDS, [1, 4, 36, 4, 1], [1, 2, 1], 2, [0, 1, 0]
+    ),
+    "draw_budget": lambda ax: viz.draw_budget(ax, [0.1, 0.2, 0.0], 0.6),
+    "draw_curves": lambda ax: viz.draw_curves(ax, [1, 10, 100], {"measured": [3, 2, 1]}, log="xy", mark=10),
+    "draw_spectra": lambda ax: viz.draw_spectra(ax, {"real": [3, 2, 1], "random, same": [2, 2, 2]}),
+    "draw_entropies": lambda ax: viz.draw_entropies(ax, {"real, s²/sum s²": [1, 2], "real, s/sum s": [1, 1]}, [4, 9]),
+    "draw_shares": lambda ax: viz.draw_shares(ax, {"parameters": [0.2, 0.7, 0.1]}, 1),
+    "draw_methods": lambda ax: viz.draw_methods(
+        ax, {"SVD": ([0.1, 0.2], [0.5, 0.4])}, mark=0.1, spread={"SVD": [(0.4, 0.6)] * 2}
+    ),
+    "draw_bars": lambda ax: viz.draw_bars(ax, {"dense": 1.0, "rebuilt": 2e6, "chained": None}, log=True),
+    "draw_heatmap": lambda ax: viz.draw_heatmap(ax, [[1, np.nan], [2, 3]], ["a", "b"], ["c", "d"]),
+    "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),
+}
+
+
+def test_every_draw_function_is_drawn_here():
+    names = {name for name, _ in inspect.getmembers(viz, inspect.isfunction) if name.startswith("draw_")}
+    assert names == set(DRAWN)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_drawing(name):
+    figure, (ax,) = viz.figure(4, 3)
+    blank = viz.png(figure)
+    assert DRAWN[name](ax) is None
+    drawn = viz.png(figure)
+    assert drawn.startswith(b"\x89PNG") and drawn != blank
+    assert drawn == viz.png(figure)  # the same picture every time
+
+
+@pytest.mark.parametrize("zero", [viz.draw_budget, viz.draw_bars])
+def test_nothing_to_show_is_no_error(zero):
+    _, (ax,) = viz.figure()
+    zero(ax, [0.0, 0.0], 0.0) if zero is viz.draw_budget else zero(ax, {"dense": 0.0, "none": None}, log=True)
+
+
+def test_pyplot_is_never_used():
+    tree = ast.parse(inspect.getsource(viz))
+    assert not any(
+        "pyplot" in ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
+def test_a_thicker_bond_means_more_entropy_and_the_centre_is_orange():
+    _, (ax,) = viz.figure()
+    viz.draw_chain(ax, (2, 3, 2), (2, 3, 2), [1, 4, 4, 1], [1, 4, 4, 1], [0.1, 1.4], 1)
+    bonds = [line for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]]
+    assert bonds[1].get_linewidth() > bonds[0].get_linewidth() + 1
+    assert viz.core_colours(3, 1) == [viz.AUXILIARY, viz.CENTRAL, viz.AUXILIARY]
