@@ -86,13 +86,14 @@ def tidy(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
 
 
 def key(ax: Axes, entries: Sequence[tuple[str, str, str]], place: str = "upper right") -> None:
-    """Names in their colours, one (mark, name, colour) a line: a legend at a tenth of a legend's drawing time."""
+    """(mark, name, colour), one a line: a legend at a fifth of a legend's drawing time."""
     vertical, side = place.split()
-    x, align = (0.98, "right") if side == "right" else (0.02, "left")
     top = {"upper": 0.98, "center": 0.5 + 0.04 * len(entries), "lower": 0.02 + 0.085 * len(entries)}[vertical]
+    marks, names, align = (0.98, 0.935, "right") if side == "right" else (0.02, 0.065, "left")
     for k, (mark, name, colour) in enumerate(entries):
-        text = f"{name} {mark}" if side == "right" else f"{mark} {name}"
-        ax.text(x, top - 0.085 * k, text, color=colour, fontsize=8, ha=align, va="top", transform=ax.transAxes)
+        where = {"fontsize": 8, "ha": align, "va": "top", "transform": ax.transAxes}
+        ax.text(marks, top - 0.085 * k, mark, color=colour, **where)
+        ax.text(names, top - 0.085 * k, name, color=INK, **where)
 
 
 def _plain_tick(value: float, _position: int) -> str:
@@ -217,7 +218,7 @@ def draw_spectra(ax: Axes, spectra: Mapping[str, Sequence[float]], title: str = 
         colour = COLOURS.get(name.split(",")[0], CYCLE[k % len(CYCLE)])
         ax.plot(np.arange(1, len(values) + 1), values, linewidth=1.8, color=colour)
         entries.append(("━", name, colour))
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.25 * max((max(values) for values in spectra.values() if len(values)), default=1.0) or 1.0)
     key(ax, entries)
     tidy(ax, title, "number of the singular value", "singular value / norm")
 

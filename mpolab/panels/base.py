@@ -208,8 +208,9 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def n_menu(value: int = 5) -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(options=[3, 5, 7, 9], value=value, description="n", style={"button_width": "2.6em"})
+def n_menu(value: int = 5) -> widgets.Dropdown:
+    layout = widgets.Layout(width="6em")
+    return widgets.Dropdown(options=[3, 5, 7, 9], value=value, description="n", style=STYLE, layout=layout)
 
 
 def slider(name: str, low: int, high: int, value: int) -> widgets.IntSlider:
