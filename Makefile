@@ -23,7 +23,7 @@ endif
 .PHONY: help run test lab bench model clean check-scale
 
 help:
-	@echo 'make run     execute the notebooks and write them as pages to build/ (SCALE=laptop|gpu trains for real)'
+	@echo 'make run     execute the notebooks and write them as pages to build/'
 	@echo 'make test    run every test: ruff, the unit tests, JupyterLab in a browser, the notebooks compared strictly'
 	@echo 'make lab     open JupyterLab on the notebooks'
 	@echo 'make bench   measure mpolab beside its peers'

@@ -498,8 +498,17 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
         outer[1] = max(1, full[1] // 2)
     by_list, by_outer = mpo.truncate(bond=centre_only[1:-1]), mpo.truncate(bond=outer[1:-1])
 
+    barely = list(full)  # the dearest error there is: outer bonds cut by one, inner ones not at all
+    for k in {1, plan.n - 1} - {c, c + 1}:
+        barely[k] = max(1, full[k] - 1)
+    by_barely = mpo.truncate(bond=barely[1:-1])
+
     def forget() -> None:
         source.__dict__.pop("_discarded", None)
+        source._errors.clear()
+
+    def forget_errors() -> None:
+        source._errors.clear()
 
     sliced = by_list.bonds
     rows: list[tuple[str, float, Flops | None]] = [
@@ -521,13 +530,19 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
             repeat(by_list.error, repeats, prepare=forget),
             Flops(double=2.0 * math.prod(plan.core_shape(c, full))),
         ),
-        ("error(), central bonds cut, afterwards", repeat(by_list.error, repeats, 0.01), None),
+        ("error(), central bonds cut, another cut", repeat(by_list.error, repeats, prepare=forget_errors), None),
+        ("error(), the same cut again", repeat(by_list.error, repeats, 0.01), None),
         (
             f"error(), outer bonds cut ({'-'.join(map(str, by_outer.bonds[1:-1]))})",
-            repeat(by_outer.error, repeats),
+            repeat(by_outer.error, repeats, prepare=forget_errors),
             Flops(single=error_flops(plan, by_outer.bonds)),
         ),
-        ("budget(), outer bonds cut", repeat(by_outer.budget, repeats), None),
+        (
+            f"error(), the dearest cut ({'-'.join(map(str, barely[1:-1]))})",
+            repeat(by_barely.error, repeats, prepare=forget_errors),
+            Flops(single=error_flops(plan, barely)),
+        ),
+        ("budget(), outer bonds cut", repeat(by_outer.budget, repeats, prepare=forget_errors), None),
         (
             f"slice and rebuild W ({'-'.join(map(str, sliced[1:-1]))})",
             repeat(lambda: mpo.truncate(bond=centre_only[1:-1]).to_matrix(), repeats),

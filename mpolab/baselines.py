@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from .decomposition import to_matrix, to_tensor
+from .decomposition import checked_matrix, full_precision, norm, to_matrix, to_tensor
 from .errors import BondError, MatrixError, unknown
-from .mpo import MPO, _checked_matrix
+from .mpo import MPO
 from .plans import Plan, make_plan
 
 Rank = int | tuple[int, ...]
@@ -98,11 +98,11 @@ class _Problem:
     """A matrix with its plan, and what does not depend on the budget, computed once."""
 
     def __init__(self, matrix: torch.Tensor, plan: Plan):
-        matrix = _checked_matrix(matrix)
+        matrix = checked_matrix(matrix)
         if plan.shape != tuple(matrix.shape):
             raise MatrixError(f"a matrix of shape {tuple(matrix.shape)} was given with a plan for {plan.shape}.")
         self.plan, self.matrix = plan, matrix.double()
-        self.norm = float(torch.linalg.vector_norm(self.matrix))
+        self.norm = norm(self.matrix)
 
     @cached_property
     def mpo(self) -> MPO:
@@ -127,7 +127,7 @@ class _Problem:
         return weights
 
     def error(self, approximation: torch.Tensor) -> float:
-        difference = float(torch.linalg.vector_norm(self.matrix - approximation))
+        difference = norm(self.matrix - approximation)
         return difference / self.norm if self.norm else difference
 
     def from_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -279,9 +279,10 @@ def _cpd(problem: _Problem, rank: int, options: Options) -> Found:
         return torch.zeros_like(problem.matrix), {"errors": (0.0,) * len(options.seeds)}
     best, errors = None, []
     for seed in options.seeds:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         start = [
-            torch.randn(size, rank, generator=generator, dtype=torch.float64).to(problem.matrix.device) / size**0.5
+            torch.randn(size, rank, generator=generator, dtype=torch.float64, device="cpu").to(problem.matrix.device)
+            / size**0.5
             for size in problem.plan.sizes
         ]
         with _tensorly() as (tensorly, decompositions):
@@ -407,6 +408,7 @@ METHODS: dict[str, Method] = {
 }
 
 
+@full_precision
 def compare(
     matrix: torch.Tensor,
     ratios: Sequence[float],
@@ -430,7 +432,7 @@ def compare(
     for method in methods:
         if method not in METHODS:
             raise unknown("method", method, METHODS)
-    settings, matrix = Options(**options), _checked_matrix(matrix)
+    settings, matrix = Options(**options), checked_matrix(matrix)
     plan = plan or make_plan(matrix.shape, n=n)
     budgets = [_budget(ratio, plan) for ratio in ratios]
     problem, results = _Problem(matrix, plan), []

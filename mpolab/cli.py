@@ -160,6 +160,7 @@ def _decompose(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from .errors import BondError, MatrixError, PlanError
     from .models import load_pretrained, matrices, select
     from .mpo import MPO
 
@@ -175,14 +176,18 @@ def _decompose(arguments: argparse.Namespace) -> int:
     with tqdm(total=total, unit="w", unit_scale=True, disable=arguments.quiet, file=sys.stderr) as bar:
         for name, matrix in chosen.items():
             bar.set_description(matrix.label)
-            mpo = MPO.decompose(
-                matrix.weight,
-                n=arguments.n,
-                bond=arguments.bond,
-                ratio=arguments.ratio,
-                error=arguments.error,
-                method=arguments.method,
-            )
+            try:
+                mpo = MPO.decompose(
+                    matrix.weight,
+                    n=arguments.n,
+                    bond=arguments.bond,
+                    ratio=arguments.ratio,
+                    error=arguments.error,
+                    method=arguments.method,
+                )
+            except (PlanError, BondError, MatrixError) as problem:
+                written = f" {len(records)} matrices were written before it." if arguments.out and records else ""
+                raise type(problem)(f"{name}: {problem}{written}") from problem
             if arguments.out is not None:
                 mpo.save(arguments.out / f"{name}.safetensors")
             records.append(_record(matrix, mpo))

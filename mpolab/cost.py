@@ -312,7 +312,8 @@ def measure(
             raise unknown("way to apply an MPO", way, WAYS)
     counted = costs(mpo.plan, mpo.bonds, tokens, mpo.dtype)
     device = mpo.cores[0].device
-    x = torch.randn(tokens, mpo.shape[1], generator=torch.Generator().manual_seed(seed)).to(device, mpo.dtype)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    x = torch.randn(tokens, mpo.shape[1], generator=generator, device="cpu").to(device, mpo.dtype)
     with torch.no_grad():
         kept = mpo.to_matrix().contiguous()
 
@@ -334,8 +335,8 @@ def gemm_rate(
 ) -> float:
     """GFLOP/s of a (size, size) matrix product here and now: the best of `repeats`, with torch's current threads."""
     device = torch.device(device)
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = (torch.randn(size, size, generator=generator, device="cpu").to(device, dtype) for _ in range(2))
     best = min(_milliseconds(lambda: a @ b, device) for _ in range(repeats + 1))
     return 2 * size**3 / best / 1e6
 

@@ -9,14 +9,84 @@ needs no SVD and is in `mpolab.halves`. Taught in notebook 01, section 4.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
+from .errors import MatrixError, MatrixTypeError
 from .plans import Plan
 
 Cores = list[torch.Tensor]
+
+SAFE_RANGE = 1e-10, 1e10  # entries outside are scaled first, so that their squares neither vanish nor overflow
+FLOAT32_RANGE = 1e-30, 1e30
+
+
+# -- what comes in ---------------------------------------------------------------------------------
+
+
+def full_precision(function: Callable) -> Callable:
+    """Runs a function without autocast, which would multiply in half precision whatever the tensors are."""
+
+    @functools.wraps(function)
+    def without_autocast(*args, **kwargs):
+        active = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        if not active:
+            return function(*args, **kwargs)
+        with contextlib.ExitStack() as stack:
+            for kind in active:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            return function(*args, **kwargs)
+
+    return without_autocast
+
+
+def checked_matrix(W: object) -> torch.Tensor:
+    """A finite (I, J) float32 or float64 tensor, detached; or the error that says why not."""
+    if isinstance(W, np.ndarray):
+        if W.dtype.kind == "f":  # torch knows neither foreign byte orders nor long doubles
+            W = W.astype(np.float64 if W.dtype.itemsize > 8 else W.dtype.newbyteorder("="))
+        W = torch.tensor(W)
+    if not isinstance(W, torch.Tensor):
+        raise MatrixTypeError(f"expected a torch tensor or a NumPy array of shape (out, in), got {type(W).__name__}.")
+    if W.dim() != 2:
+        raise MatrixError(
+            f"expected a matrix of shape (out, in), got {W.dim()} dimensions {tuple(W.shape)}; reshape it first, e.g. "
+            "W.flatten(1)."
+        )
+    if not W.is_floating_point():
+        raise MatrixTypeError(f"expected real floating-point entries, got {W.dtype}; convert first, e.g. W.float().")
+    if W.layout != torch.strided:
+        raise MatrixTypeError(f"expected a dense tensor, got layout {W.layout}; convert first with W.to_dense().")
+    if W.device.type in ("meta", "mps"):
+        raise MatrixTypeError(f"a matrix on {W.device.type!r} cannot be decomposed there; move it: W.cpu().")
+    W = W.detach()
+    matrix = W if W.dtype in (torch.float32, torch.float64) else W.float()
+    if matrix.numel() and not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(matrix)):
+        bad = int((~torch.isfinite(matrix)).sum())
+        row, col = (~torch.isfinite(matrix)).nonzero()[0].tolist()
+        raise MatrixError(
+            f"{bad} of {matrix.numel()} entries are NaN or infinite, the first at row {row}, column {col}; a "
+            "decomposition needs finite ones (torch.nan_to_num replaces them, if that is what you want)."
+        )
+    return matrix
+
+
+def in_safe_range(matrix: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """(matrix over scale, scale), with a scale other than 1 where squares of the entries would vanish or overflow.
+
+    A float32 matrix so near the ends of its range that its norm might leave it comes back in float64.
+    """
+    largest = max(abs(float(extreme)) for extreme in torch.aminmax(matrix))
+    if largest == 0 or SAFE_RANGE[0] <= largest <= SAFE_RANGE[1]:
+        return matrix, 1.0
+    if matrix.dtype == torch.float32 and not FLOAT32_RANGE[0] <= largest <= FLOAT32_RANGE[1]:
+        matrix = matrix.double()
+    return matrix / largest, largest
 
 
 # -- the matrix as a tensor ----------------------------------------------------------------------

@@ -40,7 +40,7 @@ class ModelNotFoundError(FileNotFoundError):
 def unknown(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not among `known`, with the nearest known ones first in its message."""
     names = [str(name) for name in known]
-    near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.4)
+    near = [name for name in difflib.get_close_matches(str(given), names, n=3, cutoff=0.4) if name != str(given)]
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
     shown = ", ".join(repr(name) for name in names[:24]) + (f", ... ({len(names)} in all)" if len(names) > 24 else "")
     return UnknownNameError(f"unknown {what} {given!r}.{hint} Known: {shown}.")

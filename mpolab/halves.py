@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
-from .decomposition import Cores, both_ends, pad, to_tensor
+from .decomposition import Cores, both_ends, checked_matrix, full_precision, in_safe_range, pad, to_tensor
+from .errors import PlanError
 from .plans import Plan
 
 Schmidt = tuple[torch.Tensor, torch.Tensor | None]  # singular values (d_k,), largest first, and basis (size, d_k)
@@ -30,9 +31,9 @@ class Halves:
     The left bases are the eigenvectors of the left half's Gram matrix (l, l) and of its partial traces, l = a_1 ..
     a_{c-1}; the right ones likewise. A Gram matrix squares singular values, so what is below about 1.5e-8 of the
     largest is lost in float64. For float32 and half-precision matrices that is less than the rounding of their entries;
-    large ones are multiplied in float32 (off by up to 3e-8) unless some singular value is small. For float64
-    matrices `refine` recovers most of the digits from the centre; where those of tiny singular values matter, use
-    `method="left_to_right"`.
+    large ones are multiplied in float32 (off by some 1e-7 of the largest at worst) unless some singular value is
+    small. For float64 matrices `refine` recovers most of the digits from the centre; where those of tiny singular
+    values matter, use `method="left_to_right"`.
     """
 
     def __init__(self, matrix: torch.Tensor, plan: Plan, vectors: bool = True):
@@ -208,11 +209,18 @@ def _schmidt(gram: torch.Tensor, vectors: bool) -> Schmidt:
     return values.flip(0).clamp(min=0).sqrt(), basis.flip(1)
 
 
+@full_precision
 def bond_spectra(matrix: torch.Tensor, plan: Plan) -> list[torch.Tensor]:
     """All n-1 spectra without forming an MPO: eigenvalues of the Gram matrices only. (I, J) -> float64 vectors (d_k,).
 
-    As accurate as `Halves` without `refine`: values below 1.5e-8 of the largest are not resolved.
+    As accurate as `Halves` without `refine`: values below 1.5e-8 of the largest are not resolved. Takes the matrices
+    that `MPO.decompose` takes, and raises what it raises.
     """
+    matrix, scale = in_safe_range(checked_matrix(matrix))
+    if tuple(matrix.shape) != plan.shape:
+        raise PlanError(f"a matrix of shape {tuple(matrix.shape)} was given with a plan for {plan.shape}.")
     if Halves.fits(plan):
-        return Halves(matrix, plan, vectors=False).spectra
-    return both_ends(to_tensor(matrix, plan), plan)[1]
+        spectra = Halves(matrix, plan, vectors=False).spectra
+    else:
+        spectra = both_ends(to_tensor(matrix.double(), plan), plan)[1]
+    return [s * scale for s in spectra]

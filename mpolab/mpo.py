@@ -14,19 +14,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-import numpy as np
 import torch
 
 from . import decomposition, storage
-from .decomposition import norm
-from .errors import BondError, MatrixError, MatrixTypeError, unknown
+from .decomposition import checked_matrix, full_precision, in_safe_range, norm
+from .errors import BondError, MatrixError, UnknownNameError, unknown
 from .halves import Halves, refine
 from .plans import Plan, make_plan
 from .source import Source, padding_energy
 from .spectra import Tails, bonds_for_error, bonds_for_ratio, entropy, printed_bound
 
 METHODS = ("centre", "left_to_right", "symmetric")
-SAFE_RANGE = 1e-10, 1e10  # entries outside are scaled first, so that their squares neither vanish nor overflow
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,6 +51,7 @@ class MPO:
     # -- making one -------------------------------------------------------------------------------
 
     @classmethod
+    @full_precision
     def decompose(
         cls,
         W: torch.Tensor,
@@ -68,7 +67,8 @@ class MPO:
     ) -> MPO:
         """Decomposes a matrix; MPOP Algorithm 1 and section 3. Notebook 01, sections 2 to 5.
 
-        W: (I, J) real floating-point tensor or NumPy array on any device; float16 and bfloat16 are computed in float32.
+        W: (I, J) real floating-point tensor or NumPy array on any device with float64; float16 and bfloat16 are
+            computed in float32, entries near the ends of float32's range in float64. Autocast does not apply here.
         rows, cols: the factors i_k and j_k; by default the authors' (`style`) or balanced ones for n cores. Sizes
             without usable factors are padded with zeros.
         bond | ratio | error: at most one, as in `truncate`; by default all bonds are full and nothing is lost.
@@ -84,17 +84,13 @@ class MPO:
         """
         if method not in METHODS:
             raise unknown("method", method, METHODS)
-        matrix = _checked_matrix(W)
+        matrix = checked_matrix(W)
         plan = make_plan(matrix.shape, n=n, rows=rows, cols=cols, style=style)
         requests = {"bond": bond, "ratio": ratio, "error": error}
         cut = _one_request(requests)
         if cut == "bond":
             _requested_bonds(bond, plan)  # a wrong list fails before any work is done
-        largest = max(abs(float(extreme)) for extreme in torch.aminmax(matrix))
-        scale = 1.0 if largest == 0 or SAFE_RANGE[0] <= largest <= SAFE_RANGE[1] else largest
-        if scale != 1.0:
-            matrix = matrix / scale
-
+        matrix, scale = in_safe_range(matrix)
         if method == "centre" and Halves.fits(plan):
             return cls._from_halves(matrix, plan, scale, requests if cut else None, keep_source)
         # SVDs in float64: in float32 their small singular values would be less exact than those of Gram matrices.
@@ -110,7 +106,9 @@ class MPO:
             full, gauge = decomposition.normalize(full, spectra), None
         full = [core.to(matrix) for core in full]
         mpo = cls(plan, spectra, method, gauge, (), tuple(full), source, _tails=tails)
-        return mpo.truncate(**requests) if cut else mpo
+        if cut:
+            mpo = mpo.truncate(**requests)
+        return mpo if keep_source else replace(mpo, _cores=tuple(core.clone() for core in mpo._cores))
 
     @classmethod
     def _from_halves(cls, matrix, plan: Plan, scale: float, requests: dict | None, keep_source: bool) -> MPO:
@@ -133,10 +131,12 @@ class MPO:
             centre = _scaled_centre(halves, bonds[c], bonds[c + 1], scale)
         else:
             whole = whole if scale == 1.0 else whole * scale
-            make_centre = partial(torch.Tensor.clone, whole)
+            make_centre = partial(torch.Tensor.detach, whole)
             centre = whole[: bonds[c], :, : bonds[c + 1]]
         source = Source(plan, tails, left, right, make_centre) if keep_source else None
         cores = _sliced([*left, centre, *right], bonds)
+        if not keep_source:
+            cores = tuple(core.clone() for core in cores)  # a slice would keep the whole alive
         return cls(plan, spectra, "centre", c, clipped, cores, source, _tails=tails)
 
     @classmethod
@@ -162,7 +162,9 @@ class MPO:
         rows, cols = [core.shape[1] for core in cores], [core.shape[2] for core in cores]
         shape = shape or (math.prod(rows), math.prod(cols))
         plan = make_plan(shape, rows=rows, cols=cols)
-        flat = [core.detach().reshape(core.shape[0], -1, core.shape[-1]) for core in cores]
+        half = torch.float16, torch.bfloat16
+        cores = [core.detach().float() if core.dtype in half else core.detach() for core in cores]
+        flat = [core.reshape(core.shape[0], -1, core.shape[-1]) for core in cores]
         matrix = decomposition.to_matrix(decomposition.contract(flat), plan)
         bonds = [min(core.shape[0], full) for core, full in zip(cores, plan.full_bonds)][1:]
         return cls.decompose(matrix, rows=rows, cols=cols, bond=bonds, method=method)
@@ -171,7 +173,7 @@ class MPO:
 
     @cached_property
     def cores(self) -> list[torch.Tensor]:
-        """n tensors (d_{k-1}, i_k, j_k, d_k)."""
+        """n tensors (d_{k-1}, i_k, j_k, d_k). Views that other cuts share: clone before changing them."""
         flat = self._cores
         if self._moved_to is not None:
             flat = decomposition.move_centre(flat, self._moved_to)
@@ -204,7 +206,12 @@ class MPO:
     def bonds(self) -> list[int]:
         """d_0 .. d_n, n+1 integers with the outer ones, which are 1 (eq. 2 where nothing is cut)."""
         # moving the centre by QR drops what no neighbour can fill, so a moved chain is asked itself
-        return [core.shape[0] for core in (self._cores if self._moved_to is None else self.cores)] + [1]
+        return self._kept if self._moved_to is None else [core.shape[0] for core in self.cores] + [1]
+
+    @property
+    def _kept(self) -> list[int]:
+        """d'_0 .. d'_n as cut from the source; moving the centre afterwards may need fewer."""
+        return [core.shape[0] for core in self._cores] + [1]
 
     @property
     def full_bonds(self) -> list[int]:
@@ -239,11 +246,12 @@ class MPO:
     def entropy(self, definition: str = "von_neumann", of: str = "source") -> list[float]:
         """Entanglement entropy of each of the n-1 bonds in nats, MPOP eq. 6; see `spectra.entropy` for `definition`.
 
-        of: "source" all singular values of the decomposed matrix; "truncated" the kept ones, normalized again.
+        of: "source" all singular values of the decomposed matrix; "truncated" those that a cut keeps, normalized again
+            (not quite the cut matrix's own, which would take SVDs).
         """
         if of not in ("source", "truncated"):
             raise unknown("value of `of`", of, ("source", "truncated"))
-        kept = self.full_bonds if of == "source" else self.bonds
+        kept = self.full_bonds if of == "source" else self._kept
         return [entropy(s[:d], definition) for s, d in zip(self.spectra, kept[1:-1])]
 
     def norm_shares(self) -> list[float]:
@@ -253,7 +261,10 @@ class MPO:
         The orthogonal cores' squares are bond dimensions, the centre's is W's: the share depends on W's scale too.
         """
         if self.gauge != self.plan.centre:
-            raise unknown("gauge for Frobenius shares", self.gauge_name, ("centre",))
+            raise UnknownNameError(
+                f"Frobenius shares are given in the centre gauge only, and this MPO is {self.gauge_name}; bring it "
+                "there with canonical(), or decompose with method='centre'."
+            )
         norms = [norm(core) for core in decomposition.move_centre(self._cores, self.plan.centre)]
         largest = max(norms) or 1.0
         squares = [(value / largest) ** 2 for value in norms]
@@ -267,16 +278,17 @@ class MPO:
 
         Exact arithmetic; the measured error may exceed it by the rounding of the cores' dtype where nothing is cut.
         """
-        return self._tails.bound(self.bonds)
+        return self._tails.bound(self._kept)
 
     def printed_bound(self, range: str = "printed") -> float:
         """Eq. 3 and 4 as printed, relative to the norm; see `spectra.printed_bound`. Notebook 01, section 6."""
-        return printed_bound(self.spectra, self.bonds, range)
+        return printed_bound(self.spectra, self._kept, range)
 
+    @full_precision
     def error(self, W: torch.Tensor | None = None) -> float:
         """Relative Frobenius error against the decomposed matrix, or against a W of the same shape, if given."""
         if W is not None:
-            matrix = _checked_matrix(W)
+            matrix = checked_matrix(W)
             if tuple(matrix.shape) != self.shape:
                 raise MatrixError(f"a matrix of shape {tuple(matrix.shape)} was given for an MPO of {self.shape}.")
             own = self.to_matrix()
@@ -284,8 +296,9 @@ class MPO:
             return norm(own.to(matrix.device, dtype) - matrix.to(dtype)) / (norm(matrix) or 1.0)
         if self._swept is not None:
             return math.sqrt(max(sum(self._swept), 0.0))
-        return math.sqrt(max(self._known_source().squared_error(self.bonds), 0.0))
+        return math.sqrt(max(self._known_source().squared_error(self._kept), 0.0))
 
+    @full_precision
     def budget(self) -> list[float]:
         """What each bond's cut adds to the exact squared relative error; n-1 floats in bond order.
 
@@ -294,7 +307,7 @@ class MPO:
         """
         if self._swept is not None:
             return list(self._swept)
-        return self._known_source().budget(self.bonds)
+        return self._known_source().budget(self._kept)
 
     def _known_source(self) -> Source:
         if self._source is None:
@@ -306,6 +319,7 @@ class MPO:
 
     # -- cutting, gauge ---------------------------------------------------------------------------
 
+    @full_precision
     def truncate(
         self,
         bond: int | Sequence[int] | None = None,
@@ -325,7 +339,7 @@ class MPO:
         requests = {"bond": bond, "ratio": ratio, "error": error}
         if _one_request(requests) is None:
             raise BondError("truncate() needs one of bond=, ratio= or error=, e.g. truncate(bond=64).")
-        bonds, clipped = _choose(requests, self.plan, self._tails, self.bonds)
+        bonds, clipped = _choose(requests, self.plan, self._tails, self._kept)
         if sweep:
             return self._swept_to(bonds, clipped)
         if self._swept is not None:  # its bases are the sweep's own: cut the source instead
@@ -372,6 +386,7 @@ class MPO:
 
     # -- using it ---------------------------------------------------------------------------------
 
+    @full_precision
     def to_matrix(self) -> torch.Tensor:
         """(I, J), rebuilt from the cores; padding removed."""
         halves = [core.reshape(core.shape[0], -1, core.shape[-1]) for core in self.cores]
@@ -411,33 +426,6 @@ class MPO:
 # -- helpers -------------------------------------------------------------------------------------
 
 
-def _checked_matrix(W: object) -> torch.Tensor:
-    """A finite (I, J) float32 or float64 tensor, detached; or the error that says why not."""
-    if isinstance(W, np.ndarray):
-        W = torch.from_numpy(np.ascontiguousarray(W))
-    if not isinstance(W, torch.Tensor):
-        raise MatrixTypeError(f"expected a torch tensor or a NumPy array of shape (out, in), got {type(W).__name__}.")
-    if W.dim() != 2:
-        raise MatrixError(
-            f"expected a matrix of shape (out, in), got {W.dim()} dimensions {tuple(W.shape)}; reshape it first, e.g. "
-            "W.flatten(1)."
-        )
-    if not W.is_floating_point():
-        raise MatrixTypeError(f"expected real floating-point entries, got {W.dtype}; convert first, e.g. W.float().")
-    if W.layout != torch.strided:
-        raise MatrixTypeError(f"expected a dense tensor, got layout {W.layout}; convert first with W.to_dense().")
-    W = W.detach()
-    matrix = W if W.dtype in (torch.float32, torch.float64) else W.float()
-    if matrix.numel() and not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(matrix)):
-        bad = int((~torch.isfinite(matrix)).sum())
-        row, col = (~torch.isfinite(matrix)).nonzero()[0].tolist()
-        raise MatrixError(
-            f"{bad} of {matrix.numel()} entries are NaN or infinite, the first at row {row}, column {col}; a "
-            "decomposition needs finite ones (torch.nan_to_num replaces them, if that is what you want)."
-        )
-    return matrix
-
-
 def _one_request(requests: dict) -> str | None:
     given = [name for name, value in requests.items() if value is not None]
     if len(given) > 1:
@@ -447,6 +435,8 @@ def _one_request(requests: dict) -> str | None:
 
 def _requested_bonds(bond: int | Sequence[int], plan: Plan) -> list[int]:
     """A cap or a list of n-1 bonds -> n+1 integers as asked for, not yet clipped."""
+    if isinstance(bond, torch.Tensor) and bond.dim() == 0:
+        bond = bond.item()
     if _is_count(bond) and isinstance(bond, numbers.Integral):
         return [1, *[int(bond)] * (plan.n - 1), 1]
     inner = list(bond) if isinstance(bond, Iterable) and not isinstance(bond, str | bytes) else None

@@ -48,7 +48,7 @@ class Source:
     def of(cls, plan: Plan, tails: Tails, cores: Sequence[torch.Tensor]) -> Source:
         """From full-bond cores with their centre in the middle."""
         c = plan.centre
-        return cls(plan, tails, cores[:c], cores[c + 1 :], partial(torch.Tensor.clone, cores[c]))
+        return cls(plan, tails, cores[:c], cores[c + 1 :], partial(torch.Tensor.detach, cores[c]))
 
     @cached_property
     def centre(self) -> torch.Tensor:

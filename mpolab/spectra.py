@@ -14,7 +14,7 @@ from numbers import Real
 import numpy as np
 import torch
 
-from .errors import BondError, unknown
+from .errors import BondError, MatrixError, unknown
 from .plans import Plan
 
 DEFINITIONS = ("von_neumann", "singular_values")
@@ -31,7 +31,9 @@ def entropy(singular_values: torch.Tensor, definition: str = "von_neumann") -> f
     if definition not in DEFINITIONS:
         raise unknown("entropy definition", definition, DEFINITIONS)
     weights = singular_values.double()
-    largest = weights.max() if weights.numel() else 0.0
+    largest = weights.max() if weights.numel() else weights.new_zeros(())
+    if not torch.isfinite(largest):
+        raise MatrixError("the singular values hold NaN or infinity; an entropy needs finite ones.")
     if largest <= 0:
         return 0.0
     weights = weights / largest  # so that squaring can neither overflow nor vanish altogether

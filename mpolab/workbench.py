@@ -11,9 +11,11 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
-from .errors import unknown
+from .decomposition import norm
+from .errors import MatrixError, MatrixTypeError, unknown
 from .halves import bond_spectra
 from .models import Pretrained, load_pretrained, matrices
 from .mpo import MPO
@@ -25,14 +27,13 @@ KEPT = 128  # decompositions kept at a time; a full one is about as large as its
 class Workbench:
     """Named matrices (out, in), their MPOs, and random matrices of the same shape to compare with."""
 
-    def __init__(self, weights: Mapping[str, torch.Tensor], about: str = "own matrices"):
+    def __init__(self, weights: Mapping[str, torch.Tensor | np.ndarray], about: str = "own matrices"):
         if not weights:
-            raise unknown("matrix", "(none given)", ["W"])
-        self._weights = {name: weight.detach() for name, weight in weights.items()}
+            raise MatrixError("no matrix was given; pass a tensor, a dictionary of them, or a model.")
+        self._weights = {name: _matrix(name, weight) for name, weight in weights.items()}
         self.about = about
         self._kept: dict[Hashable, Any] = {}
-        self.mpo = lru_cache(maxsize=KEPT)(self._mpo)
-        self.random_spectra = lru_cache(maxsize=KEPT)(self._random_spectra)
+        self._mpos = lru_cache(maxsize=KEPT)(self._decomposed)
 
     @classmethod
     def of(cls, source: object = None) -> Workbench:
@@ -43,14 +44,18 @@ class Workbench:
         if isinstance(source, Workbench):
             return source
         if source is None or isinstance(source, str | os.PathLike):
-            return _of_name(source if source is not None else os.environ.get("MPOLAB_MODEL"))
-        if isinstance(source, torch.Tensor):
+            return _of_name(source, os.environ.get("MPOLAB_MODEL"))
+        if isinstance(source, torch.Tensor | np.ndarray):
             return cls({"matrix": source})
         if isinstance(source, Mapping):
             return cls({str(name): getattr(weight, "weight", weight) for name, weight in source.items()})
+        if not isinstance(source, torch.nn.Module | Pretrained):
+            raise MatrixTypeError(
+                f"expected a matrix, a dictionary of matrices, a model or a model's name, got {type(source).__name__}."
+            )
         found = matrices(source)
         about = source.describe() if isinstance(source, Pretrained) else type(source).__name__
-        return cls({matrix.label: matrix.weight for matrix in found.values()}, about)
+        return cls({matrix.label or "weight": matrix.weight for matrix in found.values()}, about)
 
     @property
     def names(self) -> list[str]:
@@ -76,19 +81,35 @@ class Workbench:
             self._kept[key] = make()
         return self._kept[key]
 
-    def _mpo(self, name: str, n: int = 5, method: str = "centre") -> MPO:
+    def mpo(self, name: str, n: int = 5, method: str = "centre") -> MPO:
         """The matrix at full bonds."""
+        return self._mpos(name, n, method)
+
+    def _decomposed(self, name: str, n: int, method: str) -> MPO:
         return MPO.decompose(self.matrix(name), n=n, method=method)
 
-    def _random_spectra(self, name: str, n: int = 5) -> list[torch.Tensor]:
+    def random_spectra(self, name: str, n: int = 5) -> list[torch.Tensor]:
         """Singular values at all bonds of a Gaussian matrix with this one's shape and norm (seed 0)."""
-        weight = self.matrix(name)
-        shape = tuple(weight.shape)
-        gaussian = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        scale = float(weight.float().norm()) / float(gaussian.norm())
-        return bond_spectra(gaussian * scale, make_plan(shape, n))
+        return self.keep(("random", name, n), lambda: self._random(name, n))
+
+    def _random(self, name: str, n: int) -> list[torch.Tensor]:
+        shape = tuple(self.matrix(name).shape)
+        gaussian = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+        scale = norm(self.matrix(name).float()) / (norm(gaussian) or 1.0)
+        return [s * scale for s in bond_spectra(gaussian, make_plan(shape, n))]
+
+
+def _matrix(name: str, weight: object) -> torch.Tensor:
+    """(out, in), detached; or the error that names the matrix."""
+    if not isinstance(weight, torch.Tensor | np.ndarray):
+        raise MatrixTypeError(f"{name}: expected a tensor or a NumPy array (out, in), got {type(weight).__name__}.")
+    weight = torch.as_tensor(weight).detach()
+    if weight.dim() != 2:
+        raise MatrixError(f"{name}: expected a matrix (out, in), got shape {tuple(weight.shape)}.")
+    return weight
 
 
 @lru_cache(maxsize=2)
-def _of_name(name: str | os.PathLike | None) -> Workbench:
+def _of_name(name: str | os.PathLike | None, setting: str | None) -> Workbench:
+    """`setting` is what MPOLAB_MODEL says; it only tells cached answers apart."""
     return Workbench.of(load_pretrained(name, tokenizer=False))

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpolab import MPO
+from mpolab.errors import MatrixError
+from mpolab.halves import bond_spectra
 
 METHODS = ("centre", "left_to_right", "symmetric")
 LIMIT = {torch.float16: 3e-6, torch.bfloat16: 3e-6, torch.float32: 3e-6, torch.float64: 1e-12}
@@ -408,3 +410,58 @@ def test_different_plans_of_one_gaussian_at_the_same_ratio(oracle):
     assert max(errors.values()) < 1.2 * min(errors.values())
     assert abs(errors["mpobert"] - errors["mpop"]) < 0.05
     assert min(errors, key=errors.get) == "n=2" and 0.6 < errors["n=2"] < 0.63
+
+
+def test_autocast_does_not_reach_the_mathematics():
+    W = torch.randn(48, 36, generator=torch.Generator().manual_seed(0))
+    expected = MPO.decompose(W, bond=4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cut = MPO.decompose(W, bond=4)
+        assert all(torch.equal(a, b) for a, b in zip(cut.cores, expected.cores))
+        assert torch.equal(cut.to_matrix(), expected.to_matrix()) and cut.error(W) == expected.error(W)
+        spectra = bond_spectra(W, cut.plan)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(spectra, expected.spectra))
+
+
+@pytest.mark.parametrize("size", [1e38, 3e37, 1e-40])
+@pytest.mark.parametrize("sweep", [False, True])
+def test_float32_at_the_ends_of_its_range(size, sweep):
+    A = torch.randn(48, 36, generator=torch.Generator().manual_seed(0), dtype=torch.float64).clamp(-3, 3)
+    W = (A * size).float()
+    expected = MPO.decompose(W.double() / size).truncate(bond=4, sweep=sweep).error()
+    mpo = MPO.decompose(W)
+    assert mpo.truncate(bond=4, sweep=sweep).error() == pytest.approx(expected, rel=1e-5)
+    assert bool(torch.isfinite(mpo.to_matrix()).all()) and mpo.error(W) < 3e-6
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_spectra_alone_are_as_careful_as_a_decomposition(scale, dtype):
+    W = torch.randn(64, 48, generator=torch.Generator().manual_seed(0)).to(dtype) * scale
+    mpo = MPO.decompose(W)
+    for alone, whole in zip(bond_spectra(W, mpo.plan), mpo.spectra):
+        assert torch.allclose(alone, whole, rtol=1e-6, atol=1e-7 * float(whole[0]))
+    half = (W / scale).bfloat16()
+    for alone, whole in zip(bond_spectra(half, mpo.plan), MPO.decompose(half.float()).spectra):
+        assert torch.allclose(alone, whole, rtol=1e-6)
+    with pytest.raises(MatrixError, match="NaN"):
+        bond_spectra(W * float("nan"), mpo.plan)
+
+
+@pytest.mark.parametrize("method", ["centre", "left_to_right", "symmetric"])
+def test_without_its_source_an_mpo_keeps_only_its_cores(method):
+    W = torch.randn(96, 96, generator=torch.Generator().manual_seed(0))
+    mpo = MPO.decompose(W, bond=3, method=method, keep_source=False)
+    assert sum(core.untyped_storage().nbytes() for core in mpo.cores) == 4 * mpo.parameters
+
+
+def test_moving_the_centre_of_a_cut_mpo_changes_neither_error_nor_further_cuts():
+    W = torch.randn(48, 36, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mpo = MPO.decompose(W, rows=(3, 2, 2, 2, 2), cols=(3, 2, 2, 1, 3))
+    cut = mpo.truncate(bond=[1, 16, 8, 2])  # bond 2 is more than its neighbours can fill
+    for centre in range(5):
+        moved = cut.canonical(centre)
+        assert moved.error() == pytest.approx(moved.error(W), abs=1e-12) and moved.bound() == cut.bound()
+        assert moved.budget() == cut.budget()
+        again = moved.truncate(bond=[1, 9, 5, 2])
+        assert torch.allclose(again.to_matrix(), mpo.truncate(bond=[1, 9, 5, 2]).to_matrix(), atol=1e-12)

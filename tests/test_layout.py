@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "baselines": {"plans", "spectra", "decomposition", "mpo"},
     "cost": {"plans", "decomposition", "mpo"},
     "models": {"plans", "mpo"},
-    "workbench": {"plans", "halves", "mpo", "models"},
+    "workbench": {"plans", "decomposition", "halves", "mpo", "models"},
     "viz": set(),  # numbers only
     "panels": ANYTHING,
     "cli": ANYTHING,

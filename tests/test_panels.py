@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mpolab import MPO
-from mpolab.errors import UnknownNameError
+from mpolab.errors import BondError, MatrixError, MatrixTypeError, UnknownNameError
 from mpolab.panels import PANELS
 from mpolab.panels.base import SLOW
 from mpolab.workbench import Workbench
@@ -126,6 +126,7 @@ def test_n_and_method_are_the_reader_s_choice(bench):
 
 
 def test_a_matrix_of_one_s_own():
+    assert PANELS["bond"](SMALL["query"].numpy(), all=3).readout == PANELS["bond"](SMALL["query"], all=3).readout
     panel = PANELS["bond"](SMALL["query"], all=3)
     assert panel.readout.startswith("matrix (36 × 36)")
     for W in (torch.zeros(16, 16), torch.ones(16, 16).bfloat16(), torch.eye(16, dtype=torch.float64)):
@@ -150,17 +151,41 @@ def test_wrong_settings_say_what_there_is(bench, values, says):
 def test_the_workbench_decomposes_once(bench, monkeypatch):
     first = bench.mpo("query", n=7)
     monkeypatch.setattr(MPO, "decompose", None)
-    assert bench.mpo("query", n=7) is first
+    assert bench.mpo("query", n=7) is first and bench.mpo("query", 7, "centre") is first
 
 
 def test_the_workbench_says_which_matrices_there_are(bench):
     with pytest.raises(UnknownNameError, match="'FFN in', 'query', 'odd'"):
         bench.matrix("nothing like it")
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(MatrixError, match="no matrix was given"):
         Workbench.of({})
+    with pytest.raises(MatrixError, match="deep"):
+        Workbench.of({"deep": torch.zeros(2, 2, 2)})
+    with pytest.raises(MatrixTypeError, match="got int"):
+        Workbench.of(3)
+    assert Workbench.of(torch.nn.Linear(4, 3)).names == ["weight"]
 
 
 def test_random_spectra_have_the_matrix_s_norm(bench):
     spectra = bench.random_spectra("FFN in", 5)
     norm = float(SMALL["FFN in"].norm())
     assert all(float(s.square().sum()) ** 0.5 == pytest.approx(norm, rel=1e-5) for s in spectra)
+
+
+def test_a_setting_that_cannot_be_leaves_the_panel_as_it_was(bench):
+    panel = PANELS["bond"](bench, matrix="FFN in")
+    before = panel.readout
+    with pytest.raises(BondError, match="all = 'x'"):
+        panel.set(matrix="query", all="x")
+    assert panel.value("matrix") == "FFN in" and panel.readout == before
+
+
+def test_the_order_of_settings_does_not_matter(bench):
+    make = PANELS["bond"]
+    assert make(bench, bond_2=5, all=9).readout == make(bench, all=9, bond_2=5).readout
+
+
+def test_a_matrix_that_cannot_be_decomposed_says_so_in_the_panel():
+    panel = PANELS["bond"]({"good": SMALL["query"], "bad": torch.full((6, 6), float("nan"))}, matrix="good")
+    panel.controls["matrix"].value = "bad"  # as the browser does
+    assert "NaN" in panel.busy.value

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import base64
 import gc
+import html
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
+from traitlets import TraitError
 
 from .. import viz
-from ..errors import unknown
+from ..errors import BondError, unknown
 from ..mpo import MPO
 from ..workbench import Workbench
 
@@ -93,12 +95,28 @@ class Panel(widgets.VBox):
 
     def set(self, **values: Any) -> Panel:
         """Shows the given setting (menus first, then sliders, one redraw) and returns the panel."""
+        order = list(self.controls)
+        for name in values:
+            self._known_control(name)
+        before = {name: control.value for name, control in self.controls.items()}
         with self._silently():
-            for name in sorted(values, key=lambda name: name not in SLOW):
-                self.controls[self._known_control(name)].value = self._known(name, values[name])
-                self._adapt(name)
+            try:
+                for name in sorted(values, key=lambda name: (name not in SLOW, order.index(name))):
+                    self._put(name, values[name])
+            except Exception:
+                for name, value in before.items():
+                    self._put(name, value)
+                raise
         self.refresh()
         return self
+
+    def _put(self, name: str, value: Any) -> None:
+        """Moves one control, and those that depend on it."""
+        try:
+            self.controls[name].value = self._known(name, value)
+        except TraitError as problem:
+            raise BondError(f"{name} = {value!r} is no setting of this control: {problem}") from None
+        self._adapt(name)
 
     def sweep(self, points: int | None = 5) -> list[str]:
         """Visits the settings, one control at a time, and returns all readouts; then everything is as it was.
@@ -108,10 +126,12 @@ class Panel(widgets.VBox):
         before = {name: control.value for name, control in self.controls.items()}
         seen = []
         for name, control in self.controls.items():
-            for value in list(_settings(control, points)):
-                self.set(**{name: value})
-                seen.append(self.readout)
-            self.set(**before)
+            try:
+                for value in list(_settings(control, points)):
+                    self.set(**{name: value})
+                    seen.append(self.readout)
+            finally:
+                self.set(**before)
         return seen
 
     def refresh(self) -> None:
@@ -127,9 +147,12 @@ class Panel(widgets.VBox):
     def _changed(self, name: str) -> None:
         if self._quiet:
             return
-        with self._silently():
-            self._adapt(name)
-        self.refresh()
+        try:
+            with self._silently():
+                self._adapt(name)
+            self.refresh()
+        except ValueError as problem:  # an exception in a callback would go unseen: the reader is told in the panel
+            self.say(html.escape(str(problem)))
 
     def _adapt(self, name: str) -> None:
         if name in SLOW:
@@ -191,6 +214,11 @@ class Panel(widgets.VBox):
         """The chosen matrix at full bonds, in the chosen n and method where there is a menu for them."""
         chosen = {name: self.value(name) for name in ("n", "method") if name in self.controls}
         return self.workbench.mpo(self.value("matrix"), **chosen)
+
+    @staticmethod
+    def inner(mpo: MPO) -> str:
+        """The n-1 inner bonds as text."""
+        return "-".join(map(str, mpo.bonds[1:-1]))
 
     def heading(self, mpo: MPO) -> str:
         return f"{self.value('matrix')} ({mpo.shape[0]} × {mpo.shape[1]})"

@@ -73,7 +73,7 @@ class BondPanel(Panel):
     def line(self, numbers: dict[str, Any]) -> str:
         mpo = numbers["mpo"]
         return (
-            f"{self.heading(mpo)}: bonds {'-'.join(map(str, mpo.bonds[1:-1]))}, ratio {mpo.ratio:.3f}, error "
+            f"{self.heading(mpo)}: bonds {self.inner(mpo)}, ratio {mpo.ratio:.3f}, error "
             f"{numbers['error']:.3f}, bound {mpo.bound():.3f}, entropy {' '.join(f'{s:.2f}' for s in mpo.entropy())}, "
             f"budget {' '.join(f'{share:.0%}' for share in numbers['shares'])}"
         )

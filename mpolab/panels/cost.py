@@ -67,14 +67,14 @@ class CostPanel(Panel):
         )
         for ax, (title, values, label) in zip(axes, bars):
             viz.draw_bars(ax, values, title=title, ylabel=label, log=True)
-        viz.head(figure, f"{self.heading(numbers['mpo'])}, bonds {'-'.join(map(str, numbers['mpo'].bonds[1:-1]))}")
+        viz.head(figure, f"{self.heading(numbers['mpo'])}, bonds {self.inner(numbers['mpo'])}")
         return figure
 
     def line(self, numbers: dict[str, Any]) -> str:
         mpo, counted = numbers["mpo"], numbers["costs"]
         flops = ", ".join(f"{way} {cost.flops / 1e6:.3g}" for way, cost in counted.items())
         return (
-            f"{self.heading(mpo)}, bonds {'-'.join(map(str, mpo.bonds[1:-1]))}, {self.value('tokens')} tokens: stored "
+            f"{self.heading(mpo)}, bonds {self.inner(mpo)}, {self.value('tokens')} tokens: stored "
             f"{counted['dense'].parameters:,} dense, {mpo.parameters:,} as MPO; million FLOPs {flops}; "
             f"the rule says {numbers['rule']}"
         )

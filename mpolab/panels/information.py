@@ -47,7 +47,7 @@ class InformationPanel(Panel):
             ax,
             numbers["shares"],
             mpo.plan.centre,
-            title=f"{self.heading(mpo)}, bonds {'-'.join(map(str, mpo.bonds[1:-1]))}, ratio {mpo.ratio:.3f}",
+            title=f"{self.heading(mpo)}, bonds {self.inner(mpo)}, ratio {mpo.ratio:.3f}",
         )
         return figure
 
