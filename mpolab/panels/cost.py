@@ -14,6 +14,7 @@ from .base import STYLE, Panel
 
 TOKENS = (1, 8, 64, 512)
 CAPS = (2, 8, 32, 128, "full")
+RULES = {"reconstruct": "rebuilt", "factorized": "chained"}  # what `choose` calls the bars of the picture
 TIMED_FLOPS = 1e9  # a way that needs more is counted and not timed: it would take seconds
 
 
@@ -76,5 +77,5 @@ class CostPanel(Panel):
         return (
             f"{self.heading(mpo)}, bonds {self.inner(mpo)}, {self.value('tokens')} tokens: stored "
             f"{counted['dense'].parameters:,} dense, {mpo.parameters:,} as MPO; million FLOPs {flops}; "
-            f"the rule says {numbers['rule']}"
+            f"the rule says {RULES[numbers['rule']]}"
         )
