@@ -94,14 +94,40 @@ class Source:
             return float(self._discarded[inner])
         approximation = self.centre[: inner[0], :, : inner[1]]  # (d'_left, a_c, d'_right)
         if outer_left:
-            approximation = torch.tensordot(self._overlap(self.left, bonds[: c + 1]), approximation, dims=1)
+            flat = approximation.reshape(inner[0], -1)  # (d'_left, a_c d'_right)
+            flat = self._seen_from_full(self.left, bonds[: c + 1], flat, from_left=True)
+            approximation = flat.reshape(-1, plan.sizes[c], inner[1])  # (d_left, a_c, d'_right)
         if outer_right:
             mirrored = [core.permute(2, 1, 0) for core in reversed(self.right)]
-            overlap = self._overlap(mirrored, bonds[:c:-1])  # (d_right, d'_right)
-            approximation = torch.tensordot(approximation, overlap.T, dims=1)
-        difference = self.centre.clone()
-        difference[: approximation.shape[0], :, : approximation.shape[2]] -= approximation
-        return norm(difference) ** 2
+            flat = approximation.reshape(-1, inner[1])  # (.. a_c, d'_right)
+            flat = self._seen_from_full(mirrored, bonds[:c:-1], flat, from_left=False)
+            approximation = flat.reshape(approximation.shape[0], plan.sizes[c], -1)  # (.., a_c, d_right)
+        left, _, right = approximation.shape
+        difference = approximation.sub_(self.centre[:left, :, :right])  # in place: it is no view of the centre any more
+        by_row = torch.linalg.vector_norm(difference, dim=(1, 2)).double()  # short sums, so that float32 keeps digits
+        return float(by_row.square().sum()) + float(self._discarded[left, right])
+
+    @classmethod
+    def _seen_from_full(
+        cls, cores: Sequence[torch.Tensor], bonds: Sequence[int], x: torch.Tensor, from_left: bool
+    ) -> torch.Tensor:
+        """x (d', m), or (m, d'), over a half's cut basis -> (d, m), or (m, d), over its full one: a new tensor.
+
+        That is the overlap of the two bases times x. Where only the bond before the last is cut, and not by much, the
+        overlap is 1 minus a product of few rows.
+        """
+        last, kept = cores[-1], bonds[len(cores) - 1]
+        dropped = last[kept:].reshape(-1, last.shape[2])  # (rows, d)
+        nothing_else = all(bonds[k] == core.shape[0] for k, core in enumerate(cores[:-1]))
+        if not nothing_else or 2 * dropped.shape[0] > last.shape[2]:
+            overlap = cls._overlap(cores, bonds)  # (d, d')
+            return overlap @ x if from_left else x @ overlap.T
+        there = dropped[:, : x.shape[0 if from_left else 1]]  # (rows, d')
+        if from_left:
+            whole = torch.cat([x, x.new_zeros(last.shape[2] - x.shape[0], x.shape[1])])  # (d, m)
+            return whole.addmm_(dropped.T, there @ x, alpha=-1)
+        whole = torch.cat([x, x.new_zeros(x.shape[0], last.shape[2] - x.shape[1])], dim=1)  # (m, d)
+        return whole.addmm_(x @ there.T, dropped, alpha=-1)
 
     @staticmethod
     def _overlap(cores: Sequence[torch.Tensor], bonds: Sequence[int]) -> torch.Tensor:
