@@ -498,7 +498,7 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
         outer[1] = max(1, full[1] // 2)
     by_list, by_outer = mpo.truncate(bond=centre_only[1:-1]), mpo.truncate(bond=outer[1:-1])
 
-    barely = list(full)  # the dearest error there is: outer bonds cut by one, inner ones not at all
+    barely = list(full)  # outer bonds cut by one, inner ones not at all: nothing of the centre can be left out
     for k in {1, plan.n - 1} - {c, c + 1}:
         barely[k] = max(1, full[k] - 1)
     by_barely = mpo.truncate(bond=barely[1:-1])
@@ -538,7 +538,7 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
             Flops(single=error_flops(plan, by_outer.bonds)),
         ),
         (
-            f"error(), the dearest cut ({'-'.join(map(str, barely[1:-1]))})",
+            f"error(), outer bonds cut by little ({'-'.join(map(str, barely[1:-1]))})",
             repeat(by_barely.error, repeats, prepare=forget_errors),
             Flops(single=error_flops(plan, barely)),
         ),
