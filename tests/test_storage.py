@@ -57,7 +57,12 @@ def test_all_of_it_comes_back(variant, method, dtype, W, tmp_path):
     same(mpo, back)
     same(mpo, MPO.load(str(tmp_path / "a.safetensors")))
     x = torch.ones(47, dtype=mpo.dtype)
-    assert torch.allclose(mpo.matvec(x), back.matvec(x), rtol=1e-4, atol=1e-4)  # strides differ, so rounding does
+    rounding = (
+        1e-12 if mpo.dtype == torch.float64 else 1e-5
+    )  # a loaded core has other strides, and sums round differently
+    assert torch.allclose(
+        mpo.matvec(x), back.matvec(x), rtol=rounding, atol=rounding * float(back.matvec(x).abs().max())
+    )
     assert back.error(W.to(dtype)) == mpo.error(W.to(dtype))
     if variant != "swept":  # a loaded MPO is cut like any other
         for a, b in zip(mpo.truncate(bond=2).cores, back.truncate(bond=2).cores):
