@@ -37,6 +37,18 @@ class ModelNotFoundError(FileNotFoundError):
     """A model that is neither in a folder, nor in the hub's cache, nor installed as the offline package."""
 
 
+class DataError(ValueError):
+    """A data set that is not what its name promises: a row that cannot be read, a split too small, labels unknown."""
+
+
+class DataNotFoundError(FileNotFoundError):
+    """A data set, or one of its files, that is in none of the places where it was looked for."""
+
+
+class TrainingError(ValueError):
+    """A training that cannot go on or cannot start: a loss that is not a number, settings that contradict each other."""
+
+
 def unknown(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not among `known`, with the nearest known ones first in its message."""
     names = [str(name) for name in known]
