@@ -46,7 +46,7 @@ class DataNotFoundError(FileNotFoundError):
 
 
 class TrainingError(ValueError):
-    """A training that cannot go on or cannot start: a loss that is not a number, settings that contradict each other."""
+    """A training that cannot start or cannot go on: settings that contradict each other, a loss that is no number."""
 
 
 def unknown(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
