@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Transform
 
@@ -353,6 +353,59 @@ def draw_heatmap(
     )
     ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
     ax.tick_params(labelsize=8, colors=INK, rotation=0)
+
+
+def draw_grid(
+    ax: Axes,
+    table: Sequence[Sequence[float]],
+    row_names: Sequence[str],
+    col_names: Sequence[str],
+    title: str = "",
+    top: float = 1.0,
+    mark: tuple[int, int] | None = None,
+) -> None:
+    """A table of shares (0..top) as shades of orange with whole percents in them, quick enough for a slider.
+
+    mark: (row, column) of a cell to frame. NaN stays empty.
+    """
+    values = np.asarray(table, dtype=float)
+    shades = LinearSegmentedColormap.from_list("shades", ["white", CENTRAL])
+    ax.imshow(values, cmap=shades, vmin=0, vmax=top, aspect="auto", interpolation="nearest")
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=INK)
+    if mark is not None:
+        ax.add_patch(Rectangle((mark[1] - 0.48, mark[0] - 0.46), 0.96, 0.92, fill=False, edgecolor=PRINTED, linewidth=2))
+    tidy(ax, title)
+    ax.grid(False)
+    ax.set_xticks(range(len(col_names)), list(col_names))
+    ax.set_yticks(range(len(row_names)), list(row_names))
+    ax.tick_params(length=0)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+
+
+def draw_scores(
+    ax: Axes,
+    scores: Mapping[str, tuple[float, float, float, float]],
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    mark: float | None = None,
+) -> None:
+    """A point a name with its spread: name -> (x, mean, lowest, highest); a dotted line at x = `mark`."""
+    entries = []
+    for k, (name, (x, mean, low, high)) in enumerate(scores.items()):
+        colour = CYCLE[k % len(CYCLE)]
+        ax.plot([x, x], [low, high], color=colour, linewidth=1.4)
+        ax.plot([x], [mean], color=colour, marker="o", markersize=5)
+        entries.append(("●", name, colour))
+    if mark is not None:
+        ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
+    if not scores:
+        ax.text(0.5, 0.5, "no recorded run", ha="center", va="center", fontsize=9, color=MUTED, transform=ax.transAxes)
+    key(ax, entries, "lower right")
+    tidy(ax, title, xlabel, ylabel)
 
 
 def draw_matrix(
