@@ -375,7 +375,8 @@ def draw_grid(
         if not np.isnan(value):
             ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=INK)
     if mark is not None:
-        ax.add_patch(Rectangle((mark[1] - 0.48, mark[0] - 0.46), 0.96, 0.92, fill=False, edgecolor=PRINTED, linewidth=2))
+        corner = (mark[1] - 0.48, mark[0] - 0.46)
+        ax.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor=PRINTED, linewidth=2))
     tidy(ax, title)
     ax.grid(False)
     ax.set_xticks(range(len(col_names)), list(col_names))

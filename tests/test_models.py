@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import nn
 
-from mpolab import models
+from mpolab import models, pretrained
 from mpolab.errors import CheckpointError, ModelNotFoundError, UnknownNameError
 
 needs_package = pytest.mark.skipif(
@@ -74,7 +74,7 @@ def saved(tmp_path):
     """save(kind) -> a folder with a tiny model of that kind."""
 
     def save(kind: str, name: str = "tiny") -> Path:
-        with models._quiet_transformers():
+        with models.quiet_transformers():
             tiny(kind).save_pretrained(tmp_path / name)
         return tmp_path / name
 
@@ -97,8 +97,8 @@ def message(error, *parts: str) -> str:
 def minilm():
     if importlib.util.find_spec(models.PACKAGE_MODULE) is None:
         pytest.skip(f"the package {models.PACKAGE} is not installed (`make model`)")
-    folder, source = models._from_package()
-    return models._load(folder, models.MINILM, "offline package", source, True)
+    folder, source = pretrained._from_package()
+    return pretrained._load(folder, models.MINILM, "offline package", source, pretrained._Form())
 
 
 @needs_package
@@ -194,7 +194,7 @@ def fake_package(monkeypatch, tmp_path):
 def test_a_flipped_byte_in_the_package(fake_package, saved, monkeypatch):
     shutil.copytree(saved("bert"), fake_package)
     weights = fake_package / "model.safetensors"
-    monkeypatch.setattr(models, "PACKAGE_SHA256", hashlib.sha256(weights.read_bytes()).hexdigest())
+    monkeypatch.setattr(pretrained, "PACKAGE_SHA256", hashlib.sha256(weights.read_bytes()).hexdigest())
     assert models.load_pretrained("minilm").origin == "offline package"  # the right sum, and never imported
 
     data = bytearray(weights.read_bytes())
@@ -202,7 +202,7 @@ def test_a_flipped_byte_in_the_package(fake_package, saved, monkeypatch):
     weights.write_bytes(data)
     with pytest.raises(CheckpointError) as error:
         models.load_pretrained()
-    message(error, models.PACKAGE, "sha256", models.PACKAGE_SHA256[:12], "nothing of it was loaded", "make model")
+    message(error, models.PACKAGE, "sha256", pretrained.PACKAGE_SHA256[:12], "nothing of it was loaded", "make model")
     assert models.PACKAGE_MODULE not in sys.modules
 
 
@@ -213,7 +213,7 @@ def test_a_package_without_weights(fake_package):
 
 
 def test_nothing_anywhere(monkeypatch):
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelNotFoundError) as error:
         models.load_pretrained()
     message(
@@ -225,7 +225,7 @@ def test_nothing_anywhere(monkeypatch):
 
 def test_the_package_is_not_taken_for_another_model(monkeypatch):
     """No silent substitute: a name that is not MiniLM's never ends in the package."""
-    monkeypatch.setattr(models, "_from_package", lambda: pytest.fail("looked in the package"))
+    monkeypatch.setattr(pretrained, "_from_package", lambda: pytest.fail("looked in the package"))
     monkeypatch.setenv("MPOLAB_MODEL", "bert-base-uncasedd")
     with pytest.raises(ModelNotFoundError) as error:
         models.load_pretrained()
@@ -261,14 +261,14 @@ def test_a_pooler_without_weights_is_removed(saved, kind):
 
 
 def test_half_precision_becomes_float32(tmp_path):
-    with models._quiet_transformers():
+    with models.quiet_transformers():
         tiny("bert").to(torch.bfloat16).save_pretrained(tmp_path / "half")
     loaded = models.load_pretrained(tmp_path / "half")
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
 
 
 def test_shards_and_a_missing_shard(tmp_path):
-    with models._quiet_transformers():
+    with models.quiet_transformers():
         tiny("bert").save_pretrained(tmp_path / "shards", max_shard_size="20KB")
     shards = sorted((tmp_path / "shards").glob("model-*.safetensors"))
     assert len(shards) > 1
@@ -467,7 +467,7 @@ def test_the_hub_then_its_cache(saved, online, monkeypatch):
 
 
 def test_a_hub_that_does_not_answer_costs_seconds(online, monkeypatch):
-    monkeypatch.setattr(models, "HUB_SECONDS", 0.5)
+    monkeypatch.setattr(pretrained, "HUB_SECONDS", 0.5)
     monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, then says nothing
         online(silent.getsockname()[1])
@@ -495,11 +495,11 @@ def test_a_name_look_up_without_end_costs_seconds_too(online, monkeypatch):
         release.wait(30)
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", hang)
-    monkeypatch.setattr(models, "HUB_SECONDS", 0.1)
+    monkeypatch.setattr(pretrained, "HUB_SECONDS", 0.1)
     monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
     online(9)
     start = time.perf_counter()
-    folder, reason = models._from_hub("someone/tiny")
+    folder, reason = pretrained._from_hub("someone/tiny")
     seconds = time.perf_counter() - start
     release.set()
     assert folder is None and reason == "not reachable within 0.1 s: TimeoutError"
@@ -512,10 +512,10 @@ def test_either_way_to_be_offline_counts(online, monkeypatch):
 
     online(9)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert models._from_hub("someone/tiny") == (None, "offline: HF_HUB_OFFLINE is set")
+    assert pretrained._from_hub("someone/tiny") == (None, "offline: HF_HUB_OFFLINE is set")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert models._from_hub("someone/tiny") == (None, "offline: HF_HUB_OFFLINE is set")
+    assert pretrained._from_hub("someone/tiny") == (None, "offline: HF_HUB_OFFLINE is set")
 
 
 def test_a_name_that_is_no_hub_name(online):
