@@ -25,7 +25,8 @@ from ..errors import BondError, unknown
 from ..mpo import MPO
 from ..workbench import Workbench
 
-SLOW = ("matrix", "n", "method", "slow")  # the controls that may decompose; all others are sliders and only look up
+# The controls that may decompose or read a record; all others are sliders and only look up.
+SLOW = ("matrix", "matrices", "record", "n", "method", "slow")
 STYLE = {"description_width": "initial"}
 
 
@@ -38,12 +39,12 @@ class Panel(widgets.VBox):
 
     def __init__(self, source: object = None, **start: Any):
         super().__init__()
-        self.workbench = Workbench.of(source)
+        self.look_at(source)
         self._quiet = True
-        self._pending = start.pop("matrix", None)
         self.controls: dict[str, Any] = self.make_controls()
-        if self._pending is not None:
-            self.controls["matrix"].value = self._known("matrix", self._pending)
+        self._first = next(iter(self.controls))  # the menu of what to look at
+        if self._first in start:
+            self.controls[self._first].value = self._known(self._first, start.pop(self._first))
         # at its own size: a VBox would stretch it and blur it
         layout = widgets.Layout(width="auto", max_width="100%", align_self="flex-start")
         self.image = widgets.Image(format="png", layout=layout)
@@ -52,14 +53,18 @@ class Panel(widgets.VBox):
             control.observe(lambda change, name=name: self._changed(name), names="value")
         self.children = (*self.rows(), self.busy, self.image)
         self._readout = ""
-        self._adapt("matrix")
+        self._adapt(self._first)
         self._quiet = False
         self.set(**start)
 
     # -- what a panel defines -----------------------------------------------------------------------
 
+    def look_at(self, source: object) -> None:
+        """Takes what was given; most panels show matrices."""
+        self.workbench = Workbench.of(source)
+
     def make_controls(self) -> dict[str, Any]:
-        """Name -> widget, in the order of appearance."""
+        """Name -> widget, in the order of appearance; the first is the menu of what to look at."""
         raise TypeError(f"{type(self).__name__} defines no controls")
 
     def numbers(self) -> dict[str, Any]:
@@ -156,7 +161,7 @@ class Panel(widgets.VBox):
 
     def _adapt(self, name: str) -> None:
         if name in SLOW:
-            with self._working(f"working on {self.value('matrix')} …"):
+            with self._working(f"working on {self.value(self._first)} …"):
                 self.after_slow_change()
         else:
             self.after_change(name)
