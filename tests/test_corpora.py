@@ -1,0 +1,136 @@
+"""Running text: WikiText and EMNLP2017 News in their layouts, plain text of one's own, and where it ends offline."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from released import RELEASED, fake_hub, table, write
+
+from mpolab import corpora, hub
+from mpolab.data import TextData, load_text
+from mpolab.errors import DataError, DataNotFoundError, UnknownNameError
+
+WIKI = (
+    " \n = First one = \n \n Some text = here . \n = Legend = \n more \n \n = = Part = = \n \n Text . \n"
+    " \n = Second = \n \n End . \n"
+)
+
+
+@pytest.mark.parametrize("name", ["wiki.{}.tokens", "{}.txt", "wikitext-2.{}.txt"])
+def test_wikitext_is_cut_at_its_headings(tmp_path, name):
+    for split in ("train", "valid", "test"):
+        write(tmp_path / "wikitext-2" / name.format(split), WIKI, packed=split == "test")
+    found = load_text("wikitext-2", data_dir=tmp_path)
+    assert [text.split("\n")[1] for text in found.splits["train"]] == [" = First one = ", " = Second = "]
+    assert "".join(found.splits["test"]) == WIKI
+    assert found.words["valid"] == len(WIKI.split()) and found.describe()["pieces"]["train"] == 2
+    assert "of train's pieces stand in valid or test too" in found.notes[0]  # it is the same text three times
+
+
+def test_corpora_that_share_a_folder_and_parts_of_them(tmp_path):
+    folder = tmp_path / "wikitext"
+    for name in ("wikitext-2.valid", "wikitext-2.test", "wikitext-103.train-head", "wikitext-103.valid",
+                 "wikitext-103.test"):  # fmt: skip
+        write(folder / f"{name}.txt", WIKI.replace("First", name), packed=True)
+    with pytest.raises(DataNotFoundError, match=r"lacks of wikitext-2: train .*splits=\('valid', 'test'\)"):
+        load_text("wikitext-2", data_dir=tmp_path)
+    assert load_text("wikitext-2", data_dir=folder, splits=("test",)).pieces == {"test": 2}
+    found = load_text("wikitext-103-head", data_dir=tmp_path)
+    assert found.name == "wikitext-103-head" and "wikitext-103.train-head.txt.gz" in found.origin
+    with pytest.raises(DataNotFoundError, match=r"wikitext-103\.train-head\.txt\.gz is a part of the set"):
+        load_text("wikitext-103", data_dir=tmp_path)
+    with pytest.raises(DataNotFoundError, match="is marked 'tail'"):
+        load_text("wikitext-103-tail", data_dir=tmp_path, splits=("valid",))
+
+
+def test_emnlp_news_is_one_sentence_a_line(tmp_path):
+    for name, lines in (("train", "a b .\nc .\n\n"), ("valid", "d .\n"), ("test", "c .\n")):
+        write(tmp_path / "emnlp2017_news" / f"{name}.txt", lines)
+    found = load_text("emnlp2017-news", data_dir=tmp_path)
+    assert found.splits["train"] == ["a b .", "c ."] and found.unit == "line"
+    assert found.notes == ("1 of train's pieces stand in valid or test too (left as published)",)
+
+
+def test_plain_text_with_splits_of_its_own(tmp_path):
+    story = "\ufeffOnce.\n\nThen.\n<|endoftext|>\nAgain.\n"
+    write(tmp_path / "tales.train.txt", story, packed=True)
+    write(tmp_path / "tales.valid.txt", "== A ==\nNever.\n== B ==\nOnce more.\n")
+    write(tmp_path / "other.txt", "x")
+    found = load_text("tales", data_dir=tmp_path)
+    assert found.splits["train"] == ["Once.\n\nThen.", "Again."] and found.pieces["valid"] == 1
+    assert load_text("tales", data_dir=tmp_path, separator="== .* ==").splits["valid"] == ["Never.", "Once more."]
+    with pytest.raises(DataError, match=r"are not \(other\.txt\)"):
+        load_text(tmp_path)
+    with pytest.raises(DataNotFoundError, match=r"no text called 'tale' .* holds other\.txt, tales"):
+        load_text("tale", data_dir=tmp_path)
+    with pytest.raises(DataNotFoundError, match="no file of test"):
+        load_text("tales", data_dir=tmp_path, splits=("test",))
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.integers(0, 2))
+def test_a_division_loses_and_repeats_nothing(numbers, seed):
+    pieces = ["".join(f"line {k} of document {n}\n" for k in range(60)) for n in numbers]
+    texts, notes = corpora.divide(pieces, seed)
+    assert all(texts.values()) and notes[0].startswith("divided here")
+    every = [line for split in texts.values() for piece in split for line in piece.splitlines()]
+    assert sorted(every) == sorted({line for piece in pieces for line in piece.splitlines()})
+    if len(set(pieces)) >= corpora.MANY_DOCUMENTS:
+        assert all(piece in pieces for split in texts.values() for piece in split)
+        assert abs(len(texts["train"]) / len(set(pieces)) - 0.9) < 0.06
+    else:
+        assert abs(len("".join(texts["train"])) / len("".join(dict.fromkeys(pieces))) - 0.9) < 0.02
+    assert corpora.divide(pieces, seed) == (texts, notes)
+
+
+def test_one_plain_file_and_its_errors(tmp_path):
+    path = write(tmp_path / "book.txt", "".join(f"line {k}\n" for k in range(100)), packed=True)
+    found = load_text(path)
+    assert found.name == "book" and found.words == {"train": 180, "valid": 10, "test": 10}
+    assert str(tmp_path) not in json.dumps(found.describe())
+    write(path.with_name("empty.txt"), " \n")
+    write(path.with_name("short.txt"), "one line\n")
+    with pytest.raises(DataError, match="has no text"):
+        load_text(tmp_path / "empty.txt")
+    with pytest.raises(DataError, match="too little to divide"):
+        load_text(tmp_path / "short.txt")
+    with pytest.raises(DataNotFoundError, match="no text called 'nothing'"):
+        load_text(tmp_path / "nothing")
+    with pytest.raises(UnknownNameError, match="Did you mean 'wikitext-2'"):
+        load_text("wikitex-2")
+
+
+def test_imdb_as_text_and_text_from_the_hub(tmp_path, monkeypatch):
+    header = RELEASED["IMDB"][0]
+    write(tmp_path / "imdb" / "train.tsv", table(header, *(f"{k}\t9\t1\treview {k}" for k in range(20))))
+    write(tmp_path / "imdb" / "test.tsv", table(header, "0\t9\t1\treview 3", "1\t9\t1\tlast"))
+    found = load_text("imdb", data_dir=tmp_path)
+    assert found.pieces == {"train": 18, "valid": 1, "test": 2} and set(found.files) == {"train", "test"}
+    lines = [line + "\n" for line in WIKI.split("\n")[:-1]]
+    splits = {split: {"text": lines} for split in ("train", "validation", "test")}
+    fake_hub(monkeypatch, {("Salesforce/wikitext", "wikitext-2-v1"): splits})
+    found = load_text("wikitext-2")
+    assert found.pieces == {"train": 2, "valid": 2, "test": 2} and found.origin.startswith("hub Salesforce/wikitext")
+
+
+def test_text_that_ends_offline_says_so(monkeypatch):
+    texts = types.ModuleType("mpolab.texts")
+    texts.stdlib_text = lambda: TextData("stdlib", {"train": ["a"], "valid": ["b"], "test": ["c"]}, "this Python")
+    texts.package_text = lambda: TextData("packages", {"train": ["a"], "valid": ["b"], "test": ["c"]}, "this Python")
+    monkeypatch.setitem(sys.modules, "mpolab.texts", texts)
+    fake_hub(monkeypatch, {})
+    monkeypatch.setattr(hub, "unreachable", lambda repository: "no network")
+    assert load_text("stdlib").origin == "this Python" and load_text("packages").name == "packages"
+    found = load_text("wikitext-2")
+    assert found.name == "stdlib" and "instead of wikitext-2: no source was named" in found.origin
+    assert "EMNLP" not in load_text("emnlp2017-news").name
+    with pytest.raises(DataNotFoundError, match="cannot be had from the hub"):
+        load_text("wikitext-2", source="hub")
+    with pytest.raises(DataNotFoundError, match="not on the hub"):
+        load_text("emnlp2017-news", source="hub")
+    with pytest.raises(DataError, match="leave out data_dir"):
+        load_text("stdlib", source="hub")
