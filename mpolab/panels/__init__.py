@@ -1,17 +1,19 @@
 """The interactive panels. The only part of mpolab that imports ipywidgets.
 
 `PANELS[name](source, **setting)` makes one; `source` is a matrix, a dictionary of matrices, a model, a model's name, or
-nothing for the real pre-trained model. The protocol is in `base`. A new panel is a class with `make_controls`,
-`numbers`, `draw` and `line` in a file of its own, and one entry here.
+nothing for the real pre-trained model ("squeeze" replays a trace instead). The protocol is in `base`. A new panel is a
+class with `make_controls`, `numbers`, `draw` and `line` in a file of its own, and one entry here.
 """
 
 from .base import Panel
 from .bond import BondPanel
+from .compression import CompressionPanel
 from .cost import CostPanel
 from .error import ErrorPanel
 from .information import InformationPanel
 from .methods import MethodsPanel
 from .spectrum import SpectrumPanel
+from .squeeze import SqueezePanel
 
 PANELS: dict[str, type[Panel]] = {
     "bond": BondPanel,
@@ -20,6 +22,8 @@ PANELS: dict[str, type[Panel]] = {
     "information": InformationPanel,
     "methods": MethodsPanel,
     "cost": CostPanel,
+    "compression": CompressionPanel,
+    "squeeze": SqueezePanel,
 }
 
 __all__ = ["PANELS", "Panel"]
