@@ -270,6 +270,18 @@ def draw_shares(ax: Axes, shares: Mapping[str, Sequence[float]], centre: int, ti
     ax.grid(False)
 
 
+def draw_trained(ax: Axes, kinds: Mapping[str, tuple[int, int]], title: str = "") -> None:
+    """Numbers that train (blue) and frozen ones (orange) by kind of matrix: name -> (auxiliary, central)."""
+    for y, (trained, frozen) in enumerate(kinds.values()):
+        ax.barh(y, trained / 1e6, color=AUXILIARY, height=0.66)
+        ax.barh(y, frozen / 1e6, left=trained / 1e6, color=CENTRAL, height=0.66)
+    ax.set_yticks(range(len(kinds)), list(kinds))
+    ax.invert_yaxis()
+    key(ax, [("■", "auxiliary tensors: trained", AUXILIARY), ("■", "central tensor: frozen", CENTRAL)], "lower right")
+    tidy(ax, title, "million numbers", "")
+    ax.grid(False, axis="y")
+
+
 def draw_methods(
     ax: Axes,
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],

@@ -25,6 +25,7 @@ DRAWN = {
     ),
     "draw_bars": lambda ax: viz.draw_bars(ax, {"dense": 1.0, "rebuilt": 2e6, "chained": None}, log=True),
     "draw_heatmap": lambda ax: viz.draw_heatmap(ax, [[1, np.nan], [2, 3]], ["a", "b"], ["c", "d"]),
+    "draw_trained": lambda ax: viz.draw_trained(ax, {"query": (1000, 5000), "FFN in": (10, 20)}),
     "draw_grid": lambda ax: viz.draw_grid(ax, [[1, np.nan], [0.2, 0.3]], ["a", "b"], ["c", "d"], mark=(0, 1)),
     "draw_scores": lambda ax: viz.draw_scores(ax, {"full": (1.0, 80, 79, 81), "MPOP": (0.5, 78, 70, 79)}, mark=0.7),
     "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),

@@ -11,6 +11,7 @@ from .compression import CompressionPanel
 from .cost import CostPanel
 from .error import ErrorPanel
 from .information import InformationPanel
+from .lightweight import LightweightPanel
 from .methods import MethodsPanel
 from .spectrum import SpectrumPanel
 from .squeeze import SqueezePanel
@@ -22,6 +23,7 @@ PANELS: dict[str, type[Panel]] = {
     "information": InformationPanel,
     "methods": MethodsPanel,
     "cost": CostPanel,
+    "lightweight": LightweightPanel,
     "compression": CompressionPanel,
     "squeeze": SqueezePanel,
 }

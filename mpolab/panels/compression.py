@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -223,14 +224,7 @@ def as_table(names: Sequence[str], values: Sequence[float]) -> tuple[list[str], 
 
     Returns row names, column names, cells, and the (row, column) of each name.
     """
-    places = []
-    for name in names:
-        layer, _, kind = name.partition(" ")
-        is_layer = bool(kind) and layer[:1] in "LG" and layer[1:].replace(".", "").isdigit()
-        if name.startswith(("enc ", "dec ")):
-            side, layer, kind = name.split(" ", 2)
-            layer, is_layer = f"{side} {layer}", True
-        places.append((kind, layer) if is_layer else (name, ""))
+    places = [kind_and_layer(name) for name in names]
     rows = list(dict.fromkeys(row for row, _ in places))
     cols = list(dict.fromkeys(col for _, col in places))
     cells = [[math.nan] * len(cols) for _ in rows]
@@ -238,3 +232,11 @@ def as_table(names: Sequence[str], values: Sequence[float]) -> tuple[list[str], 
     for (row, col), value in zip(where, values):
         cells[row][col] = value
     return rows, cols, cells, where
+
+
+def kind_and_layer(name: str) -> tuple[str, str]:
+    """"L0 query" -> ("query", "L0"), "enc L0 query" -> ("query", "enc L0"); a label without a layer -> (label, "")."""
+    parts = name.split(" ")
+    side = parts.pop(0) if parts[0] in ("enc", "dec") else ""
+    layer = parts.pop(0) if len(parts) > 1 and re.fullmatch(r"[LG]\d+(\.\d+)?", parts[0]) else ""
+    return (" ".join(parts), f"{side} {layer}".strip()) if layer else (name, "")
