@@ -1,0 +1,148 @@
+"""What a run is made of: a recipe (what to run), a job (a run under way), a method (how a model is changed and trained).
+
+The tables of recipes and methods are in `mpolab.recipes`; the methods of a paper have a file of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import training
+from .data import TaskData
+from .errors import unknown
+from .pretrained import Pretrained
+from .runs import SCALES, Record
+from .training import Outcome, Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SETTINGS = {entry.name for entry in dataclasses.fields(Settings)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment.
+
+    name, about: a short name, and one sentence for the list. model: for `load_pretrained`. task: for `load_task`.
+    method: a key of METHODS; options: what that method reads (a plan, bonds, ...).
+    settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
+    source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
+    seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class
+    or of Settings; only these scales can be run.
+
+    Raises UnknownNameError for a method, scale or field that does not exist.
+    """
+
+    name: str
+    about: str
+    task: str
+    model: str = "minilm"
+    method: str = "full"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    train: int | None = None
+    select: int | None = None
+    dev: int | None = None
+    source: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        own = {entry.name for entry in dataclasses.fields(self)} - {"name", "scales", "settings"}
+        for scale, changes in self.scales.items():
+            if scale not in SCALES:
+                raise unknown("scale", scale, SCALES)
+            for key in changes:
+                if key not in own | _SETTINGS:
+                    raise unknown(f"field of a recipe at scale {scale!r}", key, sorted(own | _SETTINGS))
+
+    def at(self, scale: str) -> Recipe:
+        """The recipe as it is at that scale, with no scales left. Raises UnknownNameError for one it does not have."""
+        if scale not in self.scales:
+            raise unknown(f"scale of the recipe {self.name!r}", scale, self.scales)
+        changes = dict(self.scales[scale])
+        training_changes = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}
+        settings = dataclasses.replace(self.settings, **training_changes)
+        return dataclasses.replace(self, settings=settings, scales={}, **changes)
+
+    def fields(self, scale: str) -> dict[str, Any]:
+        """All that decides the numbers of a run at that scale, as JSON: no prose, no seeds."""
+        return _decisive(self.at(scale), with_defaults=True)
+
+    def hash(self, scale: str) -> str:
+        """A checksum of those fields that are not defaults: that of a record says whether the recipe is still the one
+        that made it. A field that is added later, with a default that changes nothing, leaves it as it is.
+        """
+        decisive = _decisive(self.at(scale), with_defaults=False)
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    def run(self, scale: str, seed: int = 0, **options: Any) -> Record:
+        """As `mpolab.recipes.run`."""
+        from .recipes import run  # the one arrow back, for `runs.load_or_run`
+
+        return run(self, scale, seed, **options)
+
+
+def _decisive(value: Any, with_defaults: bool) -> dict[str, Any]:
+    found = {}
+    for entry in dataclasses.fields(value):
+        given = getattr(value, entry.name)
+        default = entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
+        if entry.name in ("name", "about", "seeds", "scales") or (given == default and not with_defaults):
+            continue
+        found[entry.name] = _decisive(given, with_defaults) if dataclasses.is_dataclass(given) else given
+    return json.loads(json.dumps(found, sort_keys=True))  # tuples become lists, as they read back from a record
+
+
+# -- methods -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    """A run under way, as a method sees it.
+
+    recipe: at its scale. model: with the task's head, to be changed in place or replaced. pretrained: where it came
+    from. data: with splits train, select and dev. out: the folder of checkpoints. extra: JSON that the method adds to
+    the record.
+    """
+
+    recipe: Recipe
+    scale: str
+    seed: int
+    model: nn.Module
+    tokenizer: Any
+    pretrained: Pretrained
+    data: TaskData
+    settings: Settings
+    out: Path
+    progress: bool
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def as_it_is(job: Job) -> None:
+    """The model stays dense and all of it trains."""
+
+
+def fine_tuned(job: Job) -> Outcome:
+    """One fine-tuning by the job's settings."""
+    return training.fine_tune(
+        job.model, job.tokenizer, job.data, job.settings, job.seed, out=job.out, progress=job.progress
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """prepare: what is done to `job.model` before it is trained (must come out alike each time: a run that is resumed
+    prepares again). train: how it is trained; what it returns goes into the record.
+    """
+
+    about: str
+    prepare: Callable[[Job], None] = as_it_is
+    train: Callable[[Job], Outcome] = fine_tuned

@@ -1,0 +1,137 @@
+"""What a model and its data must be before they are trained: checks, the kind of objective, tokenized splits."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import inspect
+from typing import Any
+
+from torch import nn
+
+from . import features, metrics, spans
+from .data import TaskData, TextData
+from .errors import DataError, TrainingError, unknown
+from .settings import Settings
+
+
+def need(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise TrainingError(f"training needs {package}, which is not installed: pip install 'mpolab[train]'.")
+
+
+def check_model(model: nn.Module, tokenizer: Any, settings: Settings) -> None:
+    """What can be said before anything is computed: a tokenizer, a head, room for max_length tokens."""
+    if tokenizer is None:
+        raise TrainingError("training needs the model's tokenizer: load_pretrained(name).tokenizer.")
+    if getattr(model, "base_model", None) is model:
+        raise TrainingError(
+            f"{type(model).__name__} has no head, so it computes hidden states and no answer. Load it with one: "
+            "load_pretrained(name, head='sequence-classification', num_labels=2)."
+        )
+    config = model.config
+    room = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if room is not None and "roberta" in str(getattr(config, "model_type", "")):
+        room -= config.pad_token_id + 1  # its positions count from the one after padding's
+    if room is not None and settings.max_length > room:
+        raise TrainingError(f"max_length={settings.max_length}, but {type(model).__name__} has {room} positions.")
+
+
+# What stands in `objectives.KINDS` for each kind of task.
+_OBJECTIVES = {"single": "class", "pair": "class", "regression": "score", "span": "span"}
+
+
+def kind_of(model: nn.Module, data: TaskData | TextData, objective: str | None) -> tuple[str, str, bool]:
+    """(kind of objective, the metric that chooses, whether lower is better)."""
+    if isinstance(data, TextData):
+        if objective is None:
+            name = type(model).__name__
+            objective = "masked" if name.endswith(("MaskedLM", "ForPreTraining")) else "causal"
+        if objective not in ("masked", "causal"):
+            raise unknown("objective", objective, ("masked", "causal"))
+        return objective, "loss", True
+    task = data.task
+    kind = _OBJECTIVES.get(task.kind)
+    if kind is None:
+        raise TrainingError(f"task {task.name!r} is of kind {task.kind!r}; trained are: {', '.join(_OBJECTIVES)}.")
+    outputs = getattr(model.config, "num_labels", task.num_labels)
+    if kind != "span" and outputs != task.num_labels:
+        raise TrainingError(
+            f"the model's head has {outputs} outputs, and {task.name} needs {task.num_labels}: load it with "
+            f"load_pretrained(name, head='sequence-classification', num_labels={task.num_labels})."
+        )
+    return kind, task.main_metric, False
+
+
+def scored_splits(data: TaskData | TextData) -> tuple[str, ...]:
+    """The splits that are scored beside training: never a task's test set, which is not ours to look at."""
+    if isinstance(data, TextData):
+        return tuple(split for split in ("valid", "test") if split in data.splits)
+    return tuple(split for split in data.splits if split == "select" or split.startswith("dev"))
+
+
+def reported_splits(data: TaskData | TextData) -> tuple[str, ...]:
+    if isinstance(data, TextData):
+        return ("test",) if "test" in data.splits else ("valid",)
+    return tuple(split for split in data.splits if split.startswith("dev"))
+
+
+def label_of(data: TaskData | TextData) -> str:
+    return data.task.name if isinstance(data, TaskData) else data.name
+
+
+def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings, seed: int) -> features.Rows:
+    """A split, tokenized, with the function that scores it. Rows that are only scored stand longest first, so that
+    a batch has little padding and a model that does not fit into memory fails at once.
+    """
+    texts = data.splits.get(split)
+    if not texts:
+        raise DataError(f"the data has no rows in split {split!r}; there are {', '.join(data.splits) or 'none'}.")
+    accepts = set(inspect.signature(model.forward).parameters)
+    if getattr(model.config, "type_vocab_size", 0) < 2:
+        accepts.discard("token_type_ids")  # GPT-2 would add the embedding of word 0 to every token
+    length, masker, windows = settings.max_length, None, None
+    if kind in ("masked", "causal"):
+        encoded = features.encode_text(tokenizer, texts, length, kind == "masked")
+        masker = features.Masker(tokenizer, seed) if kind == "masked" else None
+        if not encoded:
+            raise DataError(f"split {split!r} of {data.name} holds no text to learn from.")
+    elif kind == "span":
+        encoded, windows = spans.encode_questions(tokenizer, texts, length, int(settings.stride), accepts)
+    else:
+        encoded = features.encode_sentences(tokenizer, texts, length, accepts)
+    if split != "train":
+        order = sorted(range(len(encoded)), key=lambda k: -len(encoded[k]["input_ids"]))
+        encoded = [encoded[k] for k in order]
+        windows = windows and [windows[k] for k in order]
+
+    def score(predictions: Any, labels: Any) -> dict[str, float]:
+        if kind in ("masked", "causal"):  # (blocks, 2): sum of negative log-likelihoods, number of tokens
+            nll, tokens = (float(column) for column in predictions.astype("float64").sum(0))
+            return {"perplexity": metrics.perplexity(nll, tokens)}
+        if kind == "span":
+            answers = spans.best_answers(texts, windows, predictions, settings.max_answer)
+            return metrics.squad(answers, [{"id": row["id"], "answers": row["answers"]} for row in texts])
+        found = predictions.argmax(-1) if kind == "class" else predictions
+        return metrics.glue(data.task.name, found, labels)
+
+    return features.Rows(encoded, score, masker)
+
+
+def copied(tokenizer: Any, config: Any) -> Any:
+    """The tokenizer for training: pads on the right, with the end-of-text token where it has no padding token.
+
+    Where the model's config names no padding token it gets this one (GPT-2's classifier finds the last token by it).
+    """
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise TrainingError(
+                f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end-of-text token; set "
+                "tokenizer.pad_token."
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer

@@ -1,0 +1,172 @@
+"""Recipes: what is run to get a record, as small frozen values, and the table of them.
+
+A recipe names a model, a task, a method and settings, and says for each scale what is smaller. A new experiment is one
+entry of `RECIPES`; a new way to change or to train a model is one entry of `METHODS`.
+
+>>> record = run("demo", "smoke", seed=0)  # doctest: +SKIP
+
+A run keeps its checkpoints in build/runs/ until its record is written, so that one that is interrupted goes on when it
+is asked for again; a recipe that was changed in between starts anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from . import mpop, runs
+from .data import TaskData, load_task, task_named
+from .errors import TrainingError, unknown
+from .jobs import Job, Method, Recipe
+from .pretrained import load_pretrained
+from .runs import Record
+from .training import Settings
+
+# -- the tables --------------------------------------------------------------------------------------
+
+METHODS: dict[str, Method] = {
+    "full": Method("the dense model, all parameters train"),
+    **mpop.METHODS,
+}
+"""Every method by its name."""
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="demo",
+            about="Fine-tunes MiniLM on sentences of the offline grammar: shows the machinery, anywhere.",
+            task="SST-2",
+            source="offline",
+            settings=Settings(epochs=3, batch_size=16, lr=1e-4, max_length=40),
+            scales={
+                "smoke": {"train": 160, "select": 64, "dev": 200, "epochs": 2},
+                "laptop": {"train": 1000, "select": 200, "dev": 500},
+            },
+        ),
+        *mpop.RECIPES,
+    )
+}
+"""Every recipe by its name."""
+
+
+def recipe_named(name: str | Recipe) -> Recipe:
+    """Raises UnknownNameError with the nearest names."""
+    if isinstance(name, Recipe):
+        return name
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def load_or_run(name: str | Recipe, scale: str | None = None, seed: int = 0, **options: Any) -> Record:
+    """`runs.load_or_run` by the recipe's name."""
+    return runs.load_or_run(recipe_named(name), scale, seed, **options)
+
+
+HEADS = {"regression": "sequence-classification", "span": "question-answering"}
+
+
+def run(
+    name: str | Recipe,
+    scale: str | None = None,
+    seed: int = 0,
+    data_dir: str | os.PathLike | None = None,
+    source: str | None = None,
+    progress: bool = True,
+    results: Path | None = None,
+    work: Path | None = None,
+) -> Record:
+    """Runs a recipe and writes its record, `results/<recipe>/<scale>-seed<seed>.json`.
+
+    scale: None = MPOLAB_SCALE, else "smoke". data_dir: the folder of data sets in their original layouts. source: in
+    place of the recipe's. results, work: folders for the record and for checkpoints, in place of the usual ones.
+    Asked for again after an interruption, with the same recipe, it goes on from its last checkpoint.
+
+    Under torchrun all processes call it; the first one writes.
+    """
+    recipe = recipe_named(name)
+    scale = runs.asked_scale(scale) or "smoke"
+    at = recipe.at(scale)
+    if at.method not in METHODS:
+        raise unknown("method", at.method, METHODS)
+    method = METHODS[at.method]
+    data = _data(at, seed, data_dir, source)
+    loaded = load_pretrained(
+        at.model,
+        head=HEADS.get(data.task.kind, "sequence-classification"),
+        num_labels=data.task.num_labels,
+        seed=seed,
+        config={"problem_type": "regression"} if data.task.kind == "regression" else None,
+    )
+    if loaded.tokenizer is None:
+        raise TrainingError(f"the model {at.model!r} ({loaded.origin}) has no tokenizer beside it: it reads no text.")
+    out = (work or runs.work_folder()) / recipe.name / f"{scale}-seed{seed}-{recipe.hash(scale)}"
+    job = Job(at, scale, seed, loaded.model, loaded.tokenizer, loaded, data, at.settings, out, progress)
+    method.prepare(job)
+    outcome = method.train(job)
+    record = Record(
+        recipe=recipe.name,
+        recipe_hash=recipe.hash(scale),
+        scale=scale,
+        seed=seed,
+        fields=recipe.fields(scale),
+        command=_command(recipe, scale, seed, data_dir, source),
+        data=data.describe(),
+        model=loaded.describe(),
+        seconds=round(outcome.seconds, 2),
+        peak_bytes=outcome.peak_bytes,
+        memory=outcome.memory,
+        trainable=outcome.trainable,
+        total=outcome.total,
+        scores=outcome.scores,
+        curve=runs.thinned(outcome.curve),
+        evaluations=outcome.evaluations,
+        best_step=outcome.best_step,
+        steps=outcome.steps,
+        extra=job.extra,
+        processes=outcome.state.get("processes", 1),
+        **runs.surroundings(),
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        record.save(results)
+        shutil.rmtree(out, ignore_errors=True)
+    return record
+
+
+def _data(recipe: Recipe, seed: int, data_dir: str | os.PathLike | None, source: str | None) -> TaskData:
+    """The rows that the recipe asks for, drawn with the run's seed."""
+    task_named(recipe.task)
+    source = source or ("folder" if data_dir is not None else recipe.source)
+    sizes = None
+    if source == "offline" and recipe.train is not None:
+        # More than are drawn, since sentences that stand twice, or in two splits, are dropped. The set itself is the
+        # same for every seed of a run.
+        sizes = {"train": 2 * (recipe.train + (recipe.select or 0)), "dev": recipe.dev or 500}
+    data = load_task(recipe.task, source=source, data_dir=data_dir, sizes=sizes)
+    return data.sample(recipe.train, recipe.select, recipe.dev, seed)
+
+
+def _command(recipe: Recipe, scale: str, seed: int, data_dir: Any, source: str | None) -> str:
+    """What to type to have it again; the folder of the data is the reader's own."""
+    given = " --data-dir DIR" if data_dir is not None else ""
+    given += f" --source {source}" if source is not None else ""
+    return f"mpolab run {recipe.name} --scale {scale} --seed {seed}{given}"
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every recipe as JSON, for `mpolab run --list`."""
+    return [
+        {
+            "name": recipe.name,
+            "about": recipe.about,
+            "model": recipe.model,
+            "task": recipe.task,
+            "method": recipe.method,
+            "scales": list(recipe.scales),
+            "seeds": list(recipe.seeds),
+        }
+        for recipe in RECIPES.values()
+    ]

@@ -1,0 +1,110 @@
+"""How to train: one frozen value, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .errors import TrainingError, unknown
+
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""How the learning rate goes on after the warm-up: down to zero in a line or a half wave, or not at all."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. Raises TrainingError for values that cannot be meant.
+
+    epochs, max_steps: how long; max_steps, if given, decides. A step is one update of the weights.
+    batch_size: rows per step, over all processes and accumulated micro-batches together; changing `accumulation` or
+    the number of processes changes memory and speed, not the result. eval_batch_size: rows at once when scoring.
+    lr, tensor_lr: learning rates of AdamW; tensor_lr is that of MPO tensors, None = lr (MPOP used 2e-6 .. 5e-5 beside
+    1e-5 .. 5e-5). weight_decay: not of biases and norms.
+    warmup: a share of all steps if below 1, else a number of steps. schedule: one of SCHEDULES.
+    max_length: tokens; longer rows are cut. stride, max_answer: overlap of windows and longest answer (span questions).
+    precision: "fp32", or autocast to "bf16" or "fp16" (CUDA only) with weights in float32.
+    patience: stop after so many evaluations without a better score on the select split; None = never.
+    eval_every, save_every: steps between evaluations and between checkpoints; None = an epoch; as evaluations.
+    device: "cpu", "cuda", None = CUDA where there is one.
+    """
+
+    epochs: float = 3.0
+    max_steps: int | None = None
+    batch_size: int = 32
+    eval_batch_size: int = 64
+    accumulation: int = 1
+    lr: float = 3e-5
+    tensor_lr: float | None = None
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    warmup: float = 0.06
+    schedule: str = "linear"
+    max_grad_norm: float = 1.0
+    max_length: int = 128
+    stride: int = 64
+    max_answer: int = 30
+    precision: str = "fp32"
+    patience: int | None = None
+    eval_every: int | None = None
+    save_every: int | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        for name in ("max_steps", "batch_size", "eval_batch_size", "accumulation", "max_length", "patience",
+                     "eval_every", "save_every", "max_answer"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+                raise TrainingError(f"{name}={value!r}: a whole number of at least 1 was expected.")
+        for name in ("epochs", "lr", "epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise TrainingError(f"{name}={getattr(self, name)!r}: a positive number was expected.")
+        for name in ("weight_decay", "warmup", "max_grad_norm", "stride", "tensor_lr"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise TrainingError(f"{name}={value!r}: a number of at least 0 was expected.")
+        object.__setattr__(self, "betas", tuple(self.betas))
+
+    @property
+    def device_type(self) -> str:
+        """ "cuda" or "cpu"; raises TrainingError for what this machine or the precision does not allow."""
+        chosen = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if chosen not in ("cpu", "cuda"):
+            raise unknown("device", chosen, ("cpu", "cuda"))
+        if chosen == "cuda" and not torch.cuda.is_available():
+            raise TrainingError("device='cuda', but torch finds no CUDA device here; leave device=None or say 'cpu'.")
+        if chosen == "cpu" and self.precision == "fp16":
+            raise TrainingError(
+                "precision='fp16' needs CUDA, and this run is on the CPU: its gradients would underflow without a "
+                "GPU's loss scaling. Use 'bf16' (the same range as fp32) or 'fp32'."
+            )
+        return chosen
+
+    @property
+    def scheduler(self) -> str:
+        """transformers' name of the schedule."""
+        return SCHEDULES[self.schedule]
+
+    def steps(self, per_epoch: int) -> int:
+        return self.max_steps or max(1, math.ceil(self.epochs * per_epoch))
+
+    def warmup_steps(self, steps: int) -> int:
+        return round(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
+
+    def micro_batch(self, processes: int) -> int:
+        """Rows that one process takes at once."""
+        parts = processes * self.accumulation
+        if self.batch_size % parts:
+            raise TrainingError(
+                f"batch_size={self.batch_size} cannot be split among {processes} process(es) with "
+                f"accumulation={self.accumulation}: it must be a multiple of {parts}, for example "
+                f"{max(1, round(self.batch_size / parts)) * parts}."
+            )
+        return self.batch_size // parts
