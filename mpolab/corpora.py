@@ -62,9 +62,9 @@ def documents(text: str, separator: str = SEPARATOR) -> list[str]:
 class Corpus:
     """A corpus with splits of its own: what its files are called and how they are cut.
 
-    folders: names of its folder. stems: names of the file of each split, without ending; "{name}" is the corpus' own.
-    shared: whether the folder may hold other corpora too, so that only files with the corpus' name count there.
-    cut: text of a file -> documents or lines (unit).
+    unit: "document" or "line", what `cut` makes of a file's text. folders: names of its folder. stems: names of the
+    file of each split, without ending; "{name}" is the corpus' own name. base: of a part ("wikitext-103-head"), the
+    name of the whole.
     """
 
     name: str
@@ -127,7 +127,7 @@ def read_corpus(corpus: Corpus, data_dir: str | os.PathLike, splits: Sequence[st
     folder = next(iter(own or [path for path in inside if plain(path.name) in names]), root)
     base = corpus.base or corpus.name
     suffix = "" if own or not corpus.base else corpus.name[len(base) + 1 :]
-    shared = plain(folder.name) == "wikitext"
+    shared = plain(folder.name) == "wikitext"  # of several corpora: only files with the corpus' name count there
     paths, missing = {}, []
     for split in splits or TEXT_SPLITS:
         stems = [stem.format(name=base) for stem in corpus.stems[split] if "{" in stem or not shared]

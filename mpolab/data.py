@@ -10,7 +10,8 @@ A place that is named (`source=`, `data_dir=`) is the only one that is tried: wh
 who names none gets whatever there is, and `.origin` then says which it was and why the others were passed over.
 Offline sets have names of their own: `load_task("SST-2")` that ends offline is the task "toy-SST-2".
 
-Nothing is read at import, nothing is written, no set is part of this package.
+Nothing is read at import, nothing is written, no set is part of this package. Notebook 02 ("Lightweight fine-tuning")
+loads its tasks here.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ __all__ = ["TASKS", "Task", "TaskData", "TextData", "load_task", "load_text", "t
 
 SOURCES = ("folder", "hub", "offline")
 
-OFFLINE_SIZES = {"train": 2000, "dev": 500, "test": 500}
-"""Rows of an offline set when the caller does not say."""
+OFFLINE_TASKS = ("probing", "package-origin")
+"""Tasks that exist offline only: parse features of the grammar's sentences ("probing", "probing-tense", ...), and which
+installed package a sentence of documentation comes from."""
 
 
 def load_task(
@@ -53,13 +55,14 @@ def load_task(
     splits: Sequence[str] | None = None,
     bad_rows: str = "error",
 ) -> TaskData:
-    """The task called `name` (a key of TASKS, spelling free; or a part of one, such as "MNLI-10k").
+    """The task called `name`: a key of TASKS, spelling free; a part of one ("MNLI-10k"); one of OFFLINE_TASKS.
 
     source: "folder", "hub", "offline", or None: the folder if data_dir is given, else the hub's cache, the hub, and at
     last the offline set; `.origin` says which and why.
     data_dir: a folder that holds the task's folder (`data_dir/SST-2`, `data_dir/glue/SST-2`), or that folder itself.
     A folder whose name is a variant's ("MNLI-10k") gives a task of that name.
-    seed, sizes: of the offline set only ({"train": 2000, "dev": 500, "test": 500} rows).
+    seed, sizes: of the offline set only, which has the splits that `sizes` names (by default 1,000 rows for train, 500
+    for each other).
     splits: those wanted. By default train and dev must be there (for the diagnostic set: test), others are read where
     they are. `splits=("dev",)` reads a folder that has no train file.
     bad_rows: "error", or "drop": rows that cannot be read are left out and counted in `.notes` (the QQP of the
@@ -68,28 +71,29 @@ def load_task(
     Raises UnknownNameError, DataNotFoundError (a folder or file is missing: the message lists what is there; the hub
     was named and cannot be had) and DataError (a file is short, foreign, or has bad rows: with file and line).
     """
-    task = task_named(name)
     if source is not None and source not in SOURCES:
         raise unknown("source", source, SOURCES)
+    if name == "package-origin":
+        return _package_origin(source, data_dir, seed, sizes, splits)
+    task = task_named(name)
     if bad_rows not in BAD_ROWS:
         raise unknown("way with bad rows", bad_rows, BAD_ROWS)
-    toy = task.name.startswith("toy-")
-    if toy and source not in (None, "offline"):
-        raise DataError(f"{task.name!r} is the offline set of {task.base}; source={source!r} has {task.base} itself.")
-    if data_dir is not None and (toy or source not in (None, "folder")):
-        place = source or "offline"
+    made_here = task.name.startswith("toy-") or task.base.startswith("probing")
+    if made_here:
+        _only_offline(task.name, source, data_dir)
+    elif data_dir is not None and source not in (None, "folder"):
         raise DataError(
-            f"source={place!r} reads no folder, but data_dir={os.fspath(data_dir)!r} was given: leave one out."
+            f"source={source!r} reads no folder, but data_dir={os.fspath(data_dir)!r} was given: leave one out."
         )
     for split in splits or ():
-        if split not in task.splits and not (toy or source == "offline"):
+        if split not in task.splits and not (made_here or source == "offline"):
             raise unknown(f"split of {task.name}", split, task.splits)
     if source == "folder" and data_dir is None:
         raise DataError("source='folder' needs data_dir, the folder of the task or the one that holds it.")
 
     if data_dir is not None:
         return from_folder(task, data_dir, splits, bad_rows)
-    if toy or source == "offline":
+    if made_here or source == "offline":
         return _offline(task, seed, sizes, splits, "")
     found, reason = _from_hub(task, splits)
     if found is not None:
@@ -120,17 +124,51 @@ def _from_hub(task: Task, splits: Sequence[str] | None) -> tuple[TaskData | None
     return TaskData(task, rows, origin, origin, notes=(*notes, *short_notes(task, rows))), ""
 
 
+def _only_offline(name: str, source: str | None, data_dir: str | os.PathLike | None) -> None:
+    if source not in (None, "offline") or data_dir is not None:
+        place = f"data_dir={os.fspath(data_dir)!r}" if data_dir is not None else f"source={source!r}"
+        hint = f" Or load {name[4:]!r} from there." if name.startswith("toy-") else ""
+        raise DataError(f"{name!r} is made offline, and {place} was given: leave it out.{hint}")
+
+
 def _offline(
     task: Task, seed: int, sizes: Mapping[str, int] | None, splits: Sequence[str] | None, reason: str
 ) -> TaskData:
+    """The grammar's set. Of a task that has an original it is named "toy-..."."""
     from .grammar import offline_task
 
-    sizes = dict(OFFLINE_SIZES if sizes is None else sizes)
-    if splits is not None:
-        sizes = {split: sizes.get(split, OFFLINE_SIZES.get(split, 500)) for split in splits}
-    rows = offline_task(task.base, sizes, seed)
-    toy = dataclasses.replace(task, name=f"toy-{task.base}", splits=tuple(rows))
-    return TaskData(toy, rows, f"offline grammar, seed {seed}{reason}", "mpolab.grammar")
+    rows = _only(offline_task(task.base, sizes, seed), splits, task.base)
+    if task.base in TASKS:
+        task = dataclasses.replace(task, name=f"toy-{task.base}")
+    task = dataclasses.replace(task, splits=tuple(rows))
+    return TaskData(task, rows, f"offline grammar, seed {seed}{reason}", "mpolab.grammar")
+
+
+def _package_origin(
+    source: str | None,
+    data_dir: str | os.PathLike | None,
+    seed: int,
+    sizes: Mapping[str, int] | None,
+    splits: Sequence[str] | None,
+) -> TaskData:
+    from .texts import package_origin
+
+    _only_offline("package-origin", source, data_dir)
+    rows, labels = package_origin(None if sizes is None else dict(sizes), seed=seed)
+    rows = _only(rows, splits, "package-origin")
+    task = Task("package-origin", "single", tuple(labels), splits=tuple(rows))
+    return TaskData(task, rows, f"docstrings of the packages installed here, seed {seed}", "mpolab.texts")
+
+
+def _only(rows: dict[str, list[dict]], splits: Sequence[str] | None, name: str) -> dict[str, list[dict]]:
+    """The splits that are wanted of an offline set, or all."""
+    missing = [split for split in splits or () if split not in rows]
+    if missing:
+        raise DataNotFoundError(
+            f"the offline set of {name} was made with {', '.join(rows)}, without {', '.join(missing)}: give its "
+            f"number of rows in sizes={{{missing[0]!r}: ...}}."
+        )
+    return {split: rows[split] for split in splits or rows}
 
 
 # ------------------------------------------------------------------------------------------------------------ text
@@ -155,7 +193,7 @@ def load_text(
     write "./wikitext-2".
     source, data_dir: as in `load_task`. The last resort for a known corpus is "stdlib", under that name.
     splits: those wanted. A corpus of the table must have all three, plain text train and valid.
-    seed: of the division of plain text that has no splits. separator: the line that ends a document in plain text.
+    seed: of the division of text that has no splits of its own. separator: the line that ends a document in plain text.
 
     Raises UnknownNameError, DataNotFoundError and DataError as `load_task` does.
     """
@@ -171,12 +209,12 @@ def load_text(
     if known in OFFLINE_TEXTS:
         if data_dir is not None or source not in (None, "offline"):
             raise DataError(f"{text!r} is read from this Python itself: leave out data_dir and source.")
-        return _offline_text(known, splits, "")
+        return _offline_text(known, splits, seed, "")
     corpus = corpus_named(text) if known else None
     if corpus is None and known != "imdb" and not known.startswith("imdb-"):
         return _plain_text(name, source, data_dir, splits, seed, separator)
     if source == "offline":
-        return _offline_text("stdlib", splits, f" (offline set for {text})")
+        return _offline_text("stdlib", splits, seed, f" (offline set for {text})")
     if corpus is None:
         return _reviews(text, source, data_dir, splits, seed)
     if data_dir is not None:
@@ -191,7 +229,8 @@ def load_text(
             f"{corpus.name} cannot be had from the hub: {reason}. Give its folder with data_dir, or take 'stdlib', the "
             "documentation of this Python."
         )
-    return _offline_text("stdlib", splits, f" (instead of {corpus.name}: no source was named, no data_dir; {reason})")
+    why = f" (instead of {corpus.name}: no source was named, no data_dir; {reason})"
+    return _offline_text("stdlib", splits, seed, why)
 
 
 def _text_from_hub(corpus: Corpus, splits: Sequence[str] | None) -> tuple[TextData | None, str]:
@@ -236,7 +275,8 @@ def _reviews(
     """IMDB's reviews as text: the labelled test set is "test", a tenth of train (at most 1,000 reviews) is "valid"."""
     data = load_task(name, source, data_dir)
     if data.task.name.startswith("toy-"):
-        return _offline_text("stdlib", splits, f" (instead of {name}:{data.origin.partition('(')[2].rstrip(')')})")
+        why = data.origin.partition("(")[2].rstrip(")")
+        return _offline_text("stdlib", splits, seed, f" (instead of {name}: {why})")
     sampled = data.sample(seed=seed)
     rows = {"train": sampled.splits["train"], "valid": sampled.splits["select"], "test": sampled.splits["dev"]}
     texts = {split: [row["text"] for row in rows[split]] for split in splits or TEXT_SPLITS}
@@ -244,9 +284,9 @@ def _reviews(
     return TextData(data.task.name.lower(), texts, data.origin, "document", data.place, files, sampled.notes)
 
 
-def _offline_text(name: str, splits: Sequence[str] | None, reason: str) -> TextData:
+def _offline_text(name: str, splits: Sequence[str] | None, seed: int, reason: str) -> TextData:
     from .texts import package_text, stdlib_text
 
-    found = stdlib_text() if name == "stdlib" else package_text()
+    found = stdlib_text(seed) if name == "stdlib" else package_text(seed)
     texts = found.splits if splits is None else {split: found.splits[split] for split in splits}
     return dataclasses.replace(found, splits=texts, origin=found.origin + reason)

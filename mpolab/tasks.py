@@ -126,11 +126,14 @@ def task_named(name: str | Task) -> Task:
     """The task called `name`; spelling of case and hyphens is free ("sst2" is SST-2).
 
     A part of a set has a name of its own made of the task's and a suffix, and shares its table line: "MNLI-10k",
-    "toy-MNLI". Raises UnknownNameError with the nearest known names.
+    "toy-MNLI". The offline grammar's probing tasks ("probing-tense") are known too. Raises UnknownNameError with the
+    nearest known names.
     """
     if isinstance(name, Task):
         return name
     text = str(name).strip()
+    if text.lower() == "probing" or text.lower().startswith("probing-"):
+        return _probing(text.lower())
     prefix, rest = ("toy-", text[4:]) if text.lower().startswith("toy-") else ("", text)
     plain = {_plain(known): task for known, task in TASKS.items()} | {"ax": TASKS["diagnostic"]}
     task, suffix = plain.get(_plain(rest)), ""
@@ -142,6 +145,17 @@ def task_named(name: str | Task) -> Task:
     if task is None:
         raise unknown("task", name, TASKS)
     return task if not prefix and not suffix else dataclasses.replace(task, name=prefix + task.name + suffix)
+
+
+def _probing(name: str) -> Task:
+    """The offline grammar's probing tasks: a property of a sentence (SentEval's ten), or all that it has at once."""
+    from .grammar import PROBES
+
+    if name == "probing":  # rows with "tree" and "features", from which `mpolab.grammar` makes the ten tasks
+        return Task(name, "tokens")
+    if name.removeprefix("probing-") not in PROBES:
+        raise unknown("probing task", name, [f"probing-{probe}" for probe in PROBES])
+    return Task(name, "single", tuple(PROBES[name.removeprefix("probing-")]))
 
 
 def _plain(name: str) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from released import RELEASED, fake_hub, table, write
 
-from mpolab import corpora, hub
+from mpolab import corpora, hub, texts
 from mpolab.data import TextData, load_text
 from mpolab.errors import DataError, DataNotFoundError, UnknownNameError
 
 WIKI = (
-    " \n = First one = \n \n Some text = here . \n = Legend = \n more \n \n = = Part = = \n \n Text . \n"
-    " \n = Second = \n \n End . \n"
+    " \n = First one = \n \n Some text = here . \n = Legend = \n more \n \n = A title = \n of a book \n \n"
+    " = = Part = = \n \n Text . \n \n = Second = \n \n End . \n"
 )
 
 
@@ -37,6 +35,7 @@ def test_corpora_that_share_a_folder_and_parts_of_them(tmp_path):
     for name in ("wikitext-2.valid", "wikitext-2.test", "wikitext-103.train-head", "wikitext-103.valid",
                  "wikitext-103.test"):  # fmt: skip
         write(folder / f"{name}.txt", WIKI.replace("First", name), packed=True)
+    write(folder / "train.txt", WIKI)  # whose it is, nobody can say
     with pytest.raises(DataNotFoundError, match=r"lacks of wikitext-2: train .*splits=\('valid', 'test'\)"):
         load_text("wikitext-2", data_dir=tmp_path)
     assert load_text("wikitext-2", data_dir=folder, splits=("test",)).pieces == {"test": 2}
@@ -57,7 +56,7 @@ def test_emnlp_news_is_one_sentence_a_line(tmp_path):
 
 
 def test_plain_text_with_splits_of_its_own(tmp_path):
-    story = "\ufeffOnce.\n\nThen.\n<|endoftext|>\nAgain.\n"
+    story = "\ufeffOnce.\n\nThen.\n<|endoftext|>\n\ufeffAgain.\n"  # some files begin with such a mark
     write(tmp_path / "tales.train.txt", story, packed=True)
     write(tmp_path / "tales.valid.txt", "== A ==\nNever.\n== B ==\nOnce more.\n")
     write(tmp_path / "other.txt", "x")
@@ -72,7 +71,7 @@ def test_plain_text_with_splits_of_its_own(tmp_path):
         load_text("tales", data_dir=tmp_path, splits=("test",))
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.integers(0, 2))
+@given(st.one_of(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.just(list(range(50)))), st.integers(0, 2))
 def test_a_division_loses_and_repeats_nothing(numbers, seed):
     pieces = ["".join(f"line {k} of document {n}\n" for k in range(60)) for n in numbers]
     texts, notes = corpora.divide(pieces, seed)
@@ -118,16 +117,19 @@ def test_imdb_as_text_and_text_from_the_hub(tmp_path, monkeypatch):
 
 
 def test_text_that_ends_offline_says_so(monkeypatch):
-    texts = types.ModuleType("mpolab.texts")
-    texts.stdlib_text = lambda: TextData("stdlib", {"train": ["a"], "valid": ["b"], "test": ["c"]}, "this Python")
-    texts.package_text = lambda: TextData("packages", {"train": ["a"], "valid": ["b"], "test": ["c"]}, "this Python")
-    monkeypatch.setitem(sys.modules, "mpolab.texts", texts)
+    def made(name):
+        return lambda seed: TextData(name, {"train": ["a"], "valid": ["b"], "test": [f"c{seed}"]}, "this Python")
+
+    monkeypatch.setattr(texts, "stdlib_text", made("stdlib"))
+    monkeypatch.setattr(texts, "package_text", made("packages"))
     fake_hub(monkeypatch, {})
     monkeypatch.setattr(hub, "unreachable", lambda repository: "no network")
     assert load_text("stdlib").origin == "this Python" and load_text("packages").name == "packages"
     found = load_text("wikitext-2")
     assert found.name == "stdlib" and "instead of wikitext-2: no source was named" in found.origin
-    assert "EMNLP" not in load_text("emnlp2017-news").name
+    assert load_text("emnlp2017-news", seed=4).splits["test"] == ["c4"]
+    assert load_text("imdb", splits=("test",)).pieces == {"test": 1}
+    assert load_text("wikitext-2", source="offline").origin == "this Python (offline set for wikitext-2)"
     with pytest.raises(DataNotFoundError, match="cannot be had from the hub"):
         load_text("wikitext-2", source="hub")
     with pytest.raises(DataNotFoundError, match="not on the hub"):

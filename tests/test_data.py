@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from released import CONTEXT, RELEASED, UNLABELLED, put, put_squad, squad, sst, table, without_id, write
 
+from mpolab import metrics, texts
 from mpolab.data import TASKS, load_task, task_named
 from mpolab.errors import DataError, DataNotFoundError, UnknownNameError
 from mpolab.tasks import OFFICIAL_ROWS
@@ -250,7 +251,7 @@ def test_squad(tmp_path):
     ("articles", "message"),
     [
         ([squad(("Boll", 23))], r"article 2 \(Ax\), paragraph 1, question 'q1': at character 23 stands ' Bol', not"),
-        ([squad(("Boll", -4))], "at character -4"),
+        ([squad(("long", -5))], "at character -5"),  # from the end it would fit
         ([squad(("", 3))], "not the answer ''"),
         ([squad()], "no answer"),
         ([squad(("Boll", 24)), squad(("Boll", 24))], r"article 3 \(Ax\), paragraph 1, question 'q1': this id occurs"),
@@ -274,6 +275,58 @@ def test_a_squad_file_that_is_short_or_another(tmp_path):
         write(tmp_path / "train-v1.1.json", text)
         with pytest.raises(DataError, match=message):
             load_task("SQuAD", data_dir=tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------------- offline
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_an_offline_set_of_its_own_name(name):
+    sizes = {split: 12 for split in TASKS[name].splits}
+    found = load_task(name, source="offline", seed=3, sizes=sizes)
+    assert found.name == f"toy-{name}" and found.origin == "offline grammar, seed 3"
+    assert found.rows == sizes and found.task.num_labels == TASKS[name].num_labels
+    again = load_task(f"toy-{name}", seed=3, sizes=sizes)
+    assert again.sha256 == found.sha256 != load_task(name, source="offline", seed=4, sizes=sizes).sha256
+    for row in (row for rows in found.splits.values() for row in rows):
+        if found.task.kind == "span":
+            start, text = row["answers"]["answer_start"][0], row["answers"]["text"][0]
+            assert row["context"][start:].startswith(text)
+        else:
+            assert ("text_pair" in row) == found.task.pair
+            assert 0 <= row["label"] <= (5 if found.task.kind == "regression" else found.task.num_labels - 1)
+    if "train" in sizes:
+        sampled = found.sample(select=2)
+        # Nothing that the grammar makes stands in two splits.
+        assert sum(sampled.rows[split] for split in ("train", "select")) <= 12
+        assert not any("repeat a reported row" in note for note in sampled.notes)
+
+
+def test_tasks_that_exist_offline_only():
+    found = load_task("probing-tense", sizes={"train": 4, "dev": 4})
+    assert found.task.labels == ("past", "present") and found.name == "probing-tense"
+    assert metrics.glue("probing-tense", [0, 1], [0, 0]) == {"accuracy": 50.0}
+    assert set(load_task("probing", sizes={"dev": 2}).splits["dev"][0]) >= {"text", "tree", "features"}
+    assert load_task("RTE", source="offline", splits=("dev",), sizes={"train": 2, "dev": 3}).rows == {"dev": 3}
+    with pytest.raises(DataNotFoundError, match="made with train, without test"):
+        load_task("RTE", source="offline", sizes={"train": 2}, splits=("test",))
+    with pytest.raises(UnknownNameError, match="Did you mean 'probing-tense'"):
+        load_task("probing-tenses")
+    for name in ("toy-RTE", "probing", "package-origin"):
+        for place in ({"source": "hub"}, {"data_dir": "."}):
+            with pytest.raises(DataError, match=f"'{name}' is made offline"):
+                load_task(name, **place)
+
+
+def test_which_package_a_sentence_is_from(monkeypatch):
+    def package_origin(sizes, seed):
+        row = {"id": "0", "text": "A tensor.", "label": 1}
+        return {split: [row] * count for split, count in sizes.items()}, ("os", "torch")
+
+    monkeypatch.setattr(texts, "package_origin", package_origin)
+    found = load_task("package-origin", sizes={"train": 3, "dev": 1})
+    assert found.task.labels == ("os", "torch") and found.rows == {"train": 3, "dev": 1}
+    assert metrics.glue(found.task, [1, 0], [1, 1]) == {"accuracy": 50.0}
 
 
 # --------------------------------------------------------------------------------------------------------- records

@@ -149,7 +149,10 @@ def test_the_papers_differ_in_what_they_average():
     assert {paper: table["STS-B"] for paper, table in metrics.AVERAGES.items()}["mpoe"] == "pearson"
     assert [metrics.AVERAGES[paper]["MRPC"] for paper in ("mpop", "mpobert", "mpoe")] == ["accuracy", "f1", "accuracy"]
     assert [len(metrics.AVERAGES[paper]) for paper in ("mpop", "mpobert", "mpoe")] == [9, 9, 8]
-    assert metrics.AVERAGES["mpobert-test"]["QQP"] == "f1"
+    assert metrics.AVERAGES["mpobert-test"]["QQP"] == metrics.AVERAGES["mpobert"]["SQuAD"] == "f1"
+    assert all(table["CoLA"] == "matthews" and table["RTE"] == "accuracy" for table in metrics.AVERAGES.values())
+    for table in metrics.AVERAGES.values():
+        assert all(metric in TASKS[task].metrics for task, metric in table.items())
 
 
 def test_averages_of_some_tasks_and_their_errors():

@@ -19,6 +19,12 @@ def made(train: list[str], dev: list[str]) -> TaskData:
     return TaskData(TASKS["SST-2"], rows, "made here")
 
 
+def test_content_is_the_texts_up_to_blanks_and_capitals():
+    assert content({"text": " A  x\n"}) == content({"text": "a X"}) != content({"text": "a x", "text_pair": ""})
+    assert content({"text": "a", "text_pair": "b"}) != content({"text": "b", "text_pair": "a"})
+    assert content({"context": "C d", "question": "e"}) == content({"context": "c  d", "question": "f"})
+
+
 words = st.lists(st.sampled_from([f"{a} {b}" for a in "abcdefgh" for b in "xyz"]), min_size=12, max_size=60)
 
 
