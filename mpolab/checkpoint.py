@@ -28,7 +28,7 @@ from .errors import CheckpointError
 from .layers import MPOEmbedding, MPOLinear, MPOTiedHead
 from .plans import Plan
 from .pretrained import load_pretrained
-from .surgery import MPOTiedEmbedding, owner_of, put_module, refresh_ties
+from .surgery import MPOTiedEmbedding, owner_of, put_module, settle
 
 FORMAT = "mpolab.model/1"
 ABOUT, WEIGHTS = "mpolab.json", "model.safetensors"
@@ -133,7 +133,7 @@ def _write(model: nn.Module, tokenizer: Any, tensors: dict, about: dict, stage: 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    text = json.dumps(about, indent=1)
+    text = _text(about)
     config = copy.deepcopy(model.config)
     config.architectures = [about["class"]]
     try:
@@ -155,6 +155,10 @@ def _write(model: nn.Module, tokenizer: Any, tensors: dict, about: dict, stage: 
         ) from problem
 
 
+def _text(about: dict[str, Any]) -> str:
+    return json.dumps(about, indent=1)
+
+
 def _in_order(stage: Path) -> list[Path]:
     """All files, the weights and mpolab.json last."""
     return sorted((f for f in stage.rglob("*") if f.is_file()), key=lambda f: (f.name == ABOUT, f.name == WEIGHTS, f))
@@ -174,10 +178,10 @@ def load(folder_or_name: str | os.PathLike, **options: Any) -> nn.Module:
     """
     folder = Path(folder_or_name).expanduser()
     if not (folder / ABOUT).is_file():
-        if (folder / WEIGHTS).is_file() and "mpolab" in _header(folder / WEIGHTS)[1]:
+        if (folder / WEIGHTS).is_file() and any(".cores." in name for name in _header(folder / WEIGHTS)[0]):
             raise CheckpointError(
                 f"{str(folder / WEIGHTS)!r} holds MPOs, but {ABOUT} beside it, which says how they fit together, is "
-                "missing; copy the whole folder again."
+                "missing: copy the whole folder again, or save the model with mpolab's save_pretrained, not its own."
             )
         return load_pretrained(folder_or_name, tokenizer=False, **options).model
     if options:
@@ -268,12 +272,12 @@ def _put_layers(model: nn.Module, folder: Path, about: dict[str, Any]) -> None:
             bias = nn.Parameter(torch.empty(owner.num_embeddings, device="meta")) if entry["bias"] else None
             tied = MPOTiedEmbedding(owner) if entry["type"] == "embedding" else MPOTiedHead(owner, bias)
             put_module(model, path, tied)
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         raise CheckpointError(
             f"the entry {path!r} in {str(folder / ABOUT)!r} fits no module of {about['class']} ({problem!r}); the file "
             "was changed after saving, or belongs to another config.json."
         ) from problem
-    refresh_ties(model)
+    settle(model)
 
 
 def _empty(entry: dict[str, Any]) -> MPOLinear | MPOEmbedding:
@@ -306,7 +310,7 @@ def _fill(model: nn.Module, folder: Path, about: dict[str, Any]) -> None:
     shapes, metadata = _header(path)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict(keep_vars=True).items()}
     _check(expected, shapes, about, path)
-    if "mpolab" in metadata and json.loads(metadata["mpolab"]) != about:
+    if metadata.get("mpolab", _text(about)) != _text(about):
         raise CheckpointError(
             f"{str(path)!r} and {ABOUT} beside it were not written together; copy the whole folder again."
         )

@@ -130,9 +130,10 @@ def find_cut(
         if core.is_meta:
             raise MatrixTypeError("cores on the meta device have no values, so nothing says what to cut; load them.")
         flat = core.detach().reshape(core.shape[0], -1, core.shape[-1]).to(_precise(core))
-        if not math.isfinite(sum(map(float, torch.aminmax(flat)))):
+        flat, scale = in_safe_range(flat)
+        if not math.isfinite(scale):
             raise MatrixError(f"core {k} holds NaN or infinity: the training diverged before bond {bond} could be cut.")
-        scaled.append(in_safe_range(flat)[0])
+        scaled.append(flat)
     if any(core.dtype == torch.float64 for core in scaled):
         scaled = [core.double() for core in scaled]
     outer_left = bond <= len(cores) // 2  # the side without the centre
@@ -175,11 +176,11 @@ class _Directions:
             outside, inside = cores[: bond - 1 : -1], cores[bond - 1 :: -1]
         core, is_double = inside[0], cores[0].dtype == torch.float64
         beyond = _gram(inside[:0:-1], core, not outer_left, is_double)  # ... and the centre's side without it
-        root, inverse, null = _root(_gram(outside, core, outer_left, True))
+        outer = _gram(outside, core, outer_left, True)
+        root, inverse, null = _root(outer)
         for exact in (True,) if is_double else (False, True):
-            # The eigenvalues of X R R^T X^T with X^T X = L^T L are W's singular values at this bond, squared.
-            weighted = root @ _absorbed(core, beyond, not outer_left, exact) @ root.T
-            values, u = _smallest(weighted, r, exact)
+            inner = _absorbed(core, beyond, not outer_left, exact)
+            values, u = _smallest(root, inner, r, exact)
             if not len(values) or values[0] > RESOLVED**2 * values[-1]:
                 break
         # What the outer cores do not use is thrown away first, then the smallest singular values.
@@ -197,7 +198,7 @@ class _Directions:
             self.lost = (core @ M.T.to(core)).double()  # (d_{k-1}, a, r)
             weighted = torch.tensordot(factor.T, self.lost, dims=1)
         self.energy = float(weighted.square().sum())  # the outer side, L N, has orthonormal columns
-        self.total = float(values.clamp(min=0).sum())
+        self.total = max(0.0, float((outer * inner).sum()))
 
     def lost_cores(self, cores: list[torch.Tensor]) -> list[torch.Tensor]:
         """Cores whose product is W - W', in float64."""
@@ -269,18 +270,19 @@ def _root(gram: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], to
     return scale[:, None] * basis.T, lambda u: basis @ (u / scale[:, None]), vectors[:, ~used]
 
 
-def _smallest(gram: torch.Tensor, r: int, exact: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues, ascending, and the vectors of (at least) the r smallest, of a symmetric matrix.
+def _smallest(root: torch.Tensor, gram: torch.Tensor, r: int, exact: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues of X G X^T, ascending, and the vectors of (at least) the r smallest; X (m, d), G (d, d).
 
-    A matrix from float32 products is solved in float32, in half the time; the lowest directions that this finds are
-    then sorted out among themselves in float64.
+    With X^T X = L^T L and G = R R^T they are W's squared singular values. A Gram matrix from float32 products is solved
+    in float32, in half the time, and the lowest directions so found are sorted out among themselves in float64.
     """
     if exact:
-        return torch.linalg.eigh(gram)
-    values, vectors = torch.linalg.eigh(gram.float())
+        return torch.linalg.eigh(root @ gram @ root.T)
+    half = root.float()
+    values, vectors = torch.linalg.eigh(half @ gram.float() @ half.T)
     lowest = torch.linalg.qr(vectors[:, : r + SPARE].double()).Q
-    turned = torch.linalg.eigh(lowest.T @ gram @ lowest).eigenvectors
-    return values.double(), lowest @ turned
+    seen = root.T @ lowest  # (d, r + SPARE)
+    return values.double(), lowest @ torch.linalg.eigh(seen.T @ gram @ seen).eigenvectors
 
 
 # -- the basis of what is kept ---------------------------------------------------------------------

@@ -163,7 +163,8 @@ class Engine(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         self._scored = self.eval_dataset if eval_dataset is None else eval_dataset
-        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        with Streams(self.args.seed):  # a loader draws a number when it starts: training must not notice
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
     def scores(self, split: str) -> dict[str, float]:
         """The metrics and the loss of a split, without the Trainer's times."""

@@ -133,9 +133,7 @@ def encode_sentences(tokenizer: Any, rows: Sequence[dict], max_length: int, acce
 # ---------------------------------------------------------------------------------------------------------- text
 
 
-def encode_text(
-    tokenizer: Any, texts: Sequence[str], max_length: int, masked: bool, accepts: set[str]
-) -> list[Feature]:
+def encode_text(tokenizer: Any, texts: Sequence[str], max_length: int, masked: bool) -> list[Feature]:
     """Running text cut into blocks of max_length tokens; the last one may be shorter, nothing is left out.
 
     masked: a block stands between the tokenizer's two special tokens, as in BERT, and "labels" are set by `Masker`.
@@ -162,9 +160,8 @@ def encode_text(
     features = []
     for block in blocks:
         block = [begin, *block, end] if masked else block
-        feature = {"input_ids": block, "attention_mask": [1] * len(block), "token_type_ids": [0] * len(block)}
-        feature = {key: value for key, value in feature.items() if key in accepts}
-        features.append({**feature, "labels": [IGNORE] + block[1:]})
+        labels = [IGNORE] + block[1:]
+        features.append({"input_ids": block, "attention_mask": [1] * len(block), "labels": labels})
     return features
 
 

@@ -23,6 +23,7 @@ GRAM_SLAB_BYTES = 8 << 20  # how much of the matrix is held in float64 at a time
 FLOAT32_SLAB = 1024  # terms that are added up in float32 before float64 takes over
 FLOAT32_PAYS = 1e7  # multiply-adds from which on float32 products are worth it
 RESOLVED = 1e-2  # where the smallest singular value is below this share of the largest, float64 does it again
+DOMINATED = 0.9  # from this share of the squared norm in one singular value on, the centre is multiplied in float64
 
 
 class Halves:
@@ -95,8 +96,15 @@ class Halves:
         return cores
 
     def centre_core(self, left_bond: int, right_bond: int) -> torch.Tensor:
-        """What remains between the two bases, cut to the given bonds: (left_bond, a_c, right_bond), U^T M V."""
+        """What remains between the two bases, cut to the given bonds: (left_bond, a_c, right_bond), U^T M V.
+
+        In the matrix's own precision, unless one singular value outweighs all others: there the sums are long ones of
+        like terms (think of all entries equal), whose rounding in float32 adds up to 20 eps instead of 4.
+        """
         c, block = self.plan.centre, self.block
+        squares = self.spectra[c - 1] ** 2
+        if block.dtype == torch.float32 and float(squares[0]) > DOMINATED * float(squares.sum()):
+            return self._double_centre_core(left_bond, right_bond)
         u = _unpaired_rows(self.bases[c - 1], self.plan.rows[:c], self.plan.cols[:c])[:, :left_bond].to(block)
         half = self.left_size, self.plan.sizes[c], self.right_size  # (l, a_c, r)
         if self.right_size == 1:  # n = 2: nothing right of the centre
@@ -111,33 +119,53 @@ class Halves:
             core = u.T @ rest.reshape(half[0], -1)  # (d_left, a_c d_right)
         return core.reshape(left_bond, half[1], right_bond)
 
+    def _double_centre_core(self, left_bond: int, right_bond: int) -> torch.Tensor:
+        """`centre_core` with products in float64, one slice of the central leg at a time (twice the time)."""
+        c, plan = self.plan.centre, self.plan
+        u = _unpaired_rows(self.bases[c - 1], plan.rows[:c], plan.cols[:c])[:, :left_bond]
+        v = u.new_ones(1, 1)
+        if self.right_size > 1:
+            v = _unpaired_rows(self.bases[c], plan.rows[c + 1 :], plan.cols[c + 1 :])[:, :right_bond]
+        core = self.block.new_empty(left_bond, plan.sizes[c], right_bond)
+        for a in range(plan.sizes[c]):
+            core[:, a] = u.T @ (self.block[:, a].double() @ v)
+        return core
+
 
 def refine(cores: Cores, spectra: list[torch.Tensor], centre: int) -> tuple[Cores, list[torch.Tensor]]:
-    """Singular values from the cores instead of from Gram matrices: what squaring lost comes back.
+    """Singular values from float64 cores instead of from M's Gram matrices: what squaring lost comes back.
 
-    In Schmidt bases row i of the central core has norm s_i; one bond further out s_i^2 = sum L[i, a, m]^2 s_m^2. Both
-    are sums of squares without cancellation. Values that rounding left out of order are put in order, with their basis.
+    s_i^2 is what basis vector i of a bond carries of the matrix, exactly, also where vectors of tiny values are mixed:
+    the diagonal of the centre's own Gram matrix, and one bond further out of that matrix seen through the core between.
+    In the bases of the centre those are nearly diagonal, so that nothing large cancels. Sums of s_i^2 over a cut are
+    therefore what it discards. Values that rounding left out of order are put in order, with their basis.
     """
-    cores, spectra = list(cores), list(spectra)
-    n, weighted = len(cores), cores[centre] ** 2
+    cores, spectra, n = list(cores), list(spectra), len(cores)
+    gram = cores[centre].new_ones(1, 1)
     for bond in range(centre, 0, -1):  # bond `bond` lies left of core `bond`; outwards to the left
-        if bond < centre:
-            weighted = cores[bond] ** 2 * spectra[bond] ** 2  # (d_bond, a, d_{bond+1}) * (d_{bond+1})
-        spectra[bond - 1] = _in_order(weighted.sum((1, 2)).sqrt(), cores, bond)
-    weighted = cores[centre] ** 2
+        if bond == centre:
+            gram = _gram(cores[bond].reshape(cores[bond].shape[0], -1), True, exact=True)  # (d, d)
+        else:
+            seen = torch.tensordot(cores[bond], gram, dims=1)  # (d_bond, a, d_{bond+1})
+            gram = torch.tensordot(seen, cores[bond], dims=([1, 2], [1, 2]))  # (d_bond, d_bond)
+        spectra[bond - 1], gram = _in_order(gram, cores, bond)
     for bond in range(centre + 1, n):  # and outwards to the right: bond `bond` lies right of core `bond - 1`
-        if bond > centre + 1:
-            weighted = cores[bond - 1] ** 2 * (spectra[bond - 2] ** 2)[:, None, None]
-        spectra[bond - 1] = _in_order(weighted.sum((0, 1)).sqrt(), cores, bond)
+        if bond == centre + 1:
+            gram = _gram(cores[centre].reshape(-1, cores[centre].shape[2]), False, exact=True)
+        else:
+            seen = torch.tensordot(gram, cores[bond - 1], dims=1)  # (d_{bond-1}, a, d_bond)
+            gram = torch.tensordot(cores[bond - 1], seen, dims=([0, 1], [0, 1]))  # (d_bond, d_bond)
+        spectra[bond - 1], gram = _in_order(gram, cores, bond)
     return cores, spectra
 
 
-def _in_order(values: torch.Tensor, cores: Cores, bond: int) -> torch.Tensor:
-    """Sorts a bond's singular values, taking the two cores on the bond along (in place in the list)."""
-    ordered, index = values.sort(descending=True, stable=True)
-    if not torch.equal(ordered, values):
+def _in_order(gram: torch.Tensor, cores: Cores, bond: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Singular values from the diagonal, largest first; basis (in place in the list of cores) and matrix follow."""
+    values, index = gram.diagonal().clamp(min=0).sqrt().sort(descending=True, stable=True)
+    if not torch.equal(index, torch.arange(len(index), device=index.device)):
         cores[bond - 1], cores[bond] = cores[bond - 1][:, :, index], cores[bond][index]
-    return ordered.double()
+        gram = gram[index][:, index]
+    return values.double(), gram
 
 
 def _three_legs(matrix: torch.Tensor, plan: Plan) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a run is made of: a recipe (what to run), a job (a run under way), a method (how a model is changed and trained).
+"""What a run is made of: a recipe (what to run), a job (a run under way), a method (what is done to a model).
 
 The tables of recipes and methods are in `mpolab.recipes`; the methods of a paper have a file of their own.
 """

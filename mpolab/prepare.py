@@ -113,7 +113,7 @@ def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings,
             answers = spans.best_answers(texts, windows, predictions, settings.max_answer)
             return metrics.squad(answers, [{"id": row["id"], "answers": row["answers"]} for row in texts])
         found = predictions.argmax(-1) if kind == "class" else predictions
-        return metrics.glue(data.task.name, found, labels)
+        return metrics.glue(data.task, found, labels)
 
     return features.Rows(encoded, score, masker)
 

@@ -7,7 +7,7 @@ one reordering of the legs. With N entries in W the products cost 2 N d and 2 N 
 
 Autograd would keep L C for the backward pass, which is as large as W at full bonds. Written by hand nothing is kept
 but the cores: `_Rebuild` makes W (whoever multiplies with it keeps it), `_Linear` does not even keep that. Both leave
-out what nobody asks for, such as the gradient of a frozen central tensor.
+out what nobody asks for, such as the gradient of a frozen central tensor, and can be differentiated again.
 
 MPOP eqs. 1 and 2; what the FLOPs are is worked out in notebook 01, section 8.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, pad
 
 from .decomposition import full_precision
@@ -155,9 +154,7 @@ class Thirds:
 
 
 @full_precision
-def contract(
-    plan: Plan, cores: Cores, dtype: torch.dtype | None = None, fixed: FixedRow | None = None
-) -> torch.Tensor:
+def contract(plan: Plan, cores: Cores, dtype: torch.dtype | None = None, fixed: FixedRow | None = None) -> torch.Tensor:
     """W (I, J) by plain operations that autograd, torch.compile and torch.func can follow.
 
     Computed in at least float32 and without autocast, then rounded once to `dtype`, by default the cores'.
@@ -172,10 +169,8 @@ def _with_row(W: torch.Tensor, fixed: FixedRow | None) -> torch.Tensor:
     return W
 
 
-def rebuild(
-    plan: Plan, cores: Cores, dtype: torch.dtype | None = None, fixed: FixedRow | None = None
-) -> torch.Tensor:
-    """The same, keeping nothing for the backward pass but the cores themselves. Not twice differentiable."""
+def rebuild(plan: Plan, cores: Cores, dtype: torch.dtype | None = None, fixed: FixedRow | None = None) -> torch.Tensor:
+    """The same, keeping nothing for the backward pass but the cores themselves."""
     return _Rebuild.apply(plan, dtype, fixed, *cores)
 
 
@@ -206,7 +201,6 @@ class _Rebuild(torch.autograd.Function):
         return contract(plan, cores, dtype, fixed)
 
     @staticmethod
-    @once_differentiable
     @full_precision
     def backward(ctx, grad):
         cores = ctx.cores.checked()
@@ -223,7 +217,7 @@ def recomputed_linear(
 ) -> torch.Tensor:
     """y = W x + b, x (..., J) -> (..., I), in x's dtype; W is forgotten and made again for the backward pass.
 
-    Keeps x and the cores. Not twice differentiable.
+    Keeps x and the cores.
     """
     return _Linear.apply(plan, fixed, x, bias, *cores)
 
@@ -237,7 +231,6 @@ class _Linear(torch.autograd.Function):
         return linear(x, contract(plan, cores, x.dtype, fixed), bias)
 
     @staticmethod
-    @once_differentiable
     @full_precision
     def backward(ctx, grad):
         x, *cores = ctx.saved_tensors

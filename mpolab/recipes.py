@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
             source="offline",
             settings=Settings(epochs=3, batch_size=16, lr=1e-4, max_length=40),
             scales={
-                "smoke": {"train": 160, "select": 64, "dev": 200, "epochs": 2},
+                "smoke": {"train": 200, "select": 64, "dev": 200, "batch_size": 8, "lr": 3e-4},
                 "laptop": {"train": 1000, "select": 200, "dev": 500},
             },
         ),
@@ -93,6 +93,7 @@ def run(
     if at.method not in METHODS:
         raise unknown("method", at.method, METHODS)
     method = METHODS[at.method]
+    runs.refuse_paths({"recipe": recipe.fields(scale)})  # at the end it would be too late
     data = _data(at, seed, data_dir, source)
     loaded = load_pretrained(
         at.model,

@@ -80,12 +80,7 @@ class Record:
         Raises ValueError for a value that is no JSON or that names a path of this machine.
         """
         content = _plain({"format": FORMAT, **dataclasses.asdict(self)})
-        found = next(_paths(content), None)
-        if found is not None:
-            raise ValueError(
-                f"a record must not name a path of the machine that made it, and {found[0]} is {found[1]!r}: put the "
-                "name of the folder there, not its path."
-            )
+        refuse_paths(content)
         path = record_path(self.recipe, self.scale, self.seed, results)
         write_whole(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
         return path
@@ -307,6 +302,16 @@ def _plain(value: Any) -> Any:
 
 _HOME = str(Path.home()) if len(Path.home().parts) > 1 else "\0"  # of a container without one: never found
 _PATH = re.compile(r"(?:^|[\s'\"=(:,])(?:/[\w.-]+/[\w.-]|~/|[A-Za-z]:[\\/]\w|file://)")
+
+
+def refuse_paths(content: dict[str, Any]) -> None:
+    """Raises ValueError for a string that is, or holds, an absolute path."""
+    found = next(_paths(content), None)
+    if found is not None:
+        raise ValueError(
+            f"a record must not name a path of the machine that made it, and {found[0]} is {found[1]!r}: put the name "
+            "of the folder there, not its path."
+        )
 
 
 def _paths(value: Any, where: str = "record") -> Any:

@@ -23,13 +23,14 @@ from torch import nn
 
 from .allocation import ALLOCATIONS, allocate
 from .errors import BondError, MatrixError, MatrixTypeError, PlanError, unknown
-from .layers import MPOEmbedding, MPOLinear, MPOTiedHead
+from .layers import MPOEmbedding, MPOLinear, MPOTiedHead, rebuild_once_in
 from .mpo import MPO
 from .plans import Plan
 from .surgery_plans import REPORT_KINDS, Rule, Site, kind_of, one_of, request, sites
 
 PATIENCE = 2.0  # seconds before a progress bar shows
 ORIGINAL = "_original"  # where a new layer keeps what it replaced: in __dict__, so outside the module tree
+HOOKS = "_mpo_hooks"  # where a model keeps the handles of its hooks
 
 
 class MPOTiedEmbedding(nn.Module):
@@ -231,7 +232,7 @@ def _swap(model: nn.Module, replacements: Mapping[int, nn.Module]) -> None:
     for path, module in places:
         if id(module) in replacements:
             put_module(model, path, replacements[id(module)])
-    refresh_ties(model)
+    settle(model)
 
 
 def put_module(model: nn.Module, path: str, module: nn.Module) -> None:
@@ -243,7 +244,20 @@ def put_module(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(parent, name, module)
 
 
-def refresh_ties(model: nn.Module) -> None:
+def settle(model: nn.Module) -> None:
+    """What a model as a whole needs after its layers were exchanged, in either direction.
+
+    Each W is rebuilt once in a forward pass for training, however often its layer is called or its `weight` looked at
+    (ALBERT calls each layer twelve times, T5 looks at the dtype of `wo.weight`): see `layers.rebuild_once`.
+    """
+    for handle in model.__dict__.pop(HOOKS, ()):
+        handle.remove()
+    if mpo_layers(model):
+        model.__dict__[HOOKS] = rebuild_once_in(model)
+    _refresh_ties(model)
+
+
+def _refresh_ties(model: nn.Module) -> None:
     """Tells transformers which of the ties that a class declares are still between plain parameters.
 
     An MPO's weight is no parameter, and its ties need no help; without this, saving or `tie_weights()` would look for

@@ -71,9 +71,9 @@ READY: dict[str, tuple[tuple[str, ...], str]] = {
     "mpop": ((EMBEDDING, ATTENTION, FFN, POOLER), "mpop"),  # MPOP's appendix, "balanced"
     "mpobert": ((ATTENTION, FFN), "mpobert"),  # the six matrices of a layer; embeddings, pooler and head stay dense
 }
-# The released settings that MPOP's "1.1 M" for ALBERT comes from (facts: 1.110 M trained, 10.59 M in all), as far as the
-# counts tell: attention in MPOBERT's factors, its output and the pooler uncut. With "mpop"'s balanced factors throughout
-# the same caps give 1.084 M and 10.90 M, because balanced attention has no bond above 192. A plan for `to_mpo`.
+# The released settings behind MPOP's "1.1 M" for ALBERT (1.110 M trained, 10.59 M in all), as far as the counts tell:
+# attention in MPOBERT's factors, its output and the pooler uncut. "mpop" with the same caps has 1.084 M and 10.90 M,
+# because in the appendix's factors no bond of attention is above 192, so 208 cuts nothing. A plan for `to_mpo`.
 MPOP_RELEASED: dict[str, dict] = {
     r"word_embeddings": {"bond": 385},
     r"attention\.(query|key|value)": {"bond": 208, "style": "mpobert"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpolab import MPO
+from mpolab.source import Source
 
 METHODS = ("centre", "left_to_right", "symmetric")
 SLACK = {torch.float32: 2e-6, torch.float64: 1e-11}
@@ -229,6 +232,90 @@ def test_the_error_of_every_plan(case, oracle):
             measured = oracle.relative_error(oracle.cut(W, rows, cols, inner), W)
             assert cut.error() == pytest.approx(measured, abs=1e-10), (method, inner)
             assert cut.error() <= cut.bound() + 1e-12
+
+
+OUTER_CASES = {  # one outer bond a side that a cut may take, and several; rows, cols
+    "n=4": ((2, 3, 4, 3), (3, 2, 2, 3)),
+    "n=5": ((2, 3, 3, 2, 3), (3, 2, 2, 3, 2)),
+    "n=6": ((2, 2, 2, 3, 2, 2), (2, 2, 3, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["gaussian", "decaying", "near a product"])
+@pytest.mark.parametrize("case", OUTER_CASES)
+def test_every_way_to_an_error_finds_the_same(case, kind, dtype, oracle):
+    """Which products `Source` makes depends on the sizes of the cuts; here each way is walked for each cut."""
+    rows, cols = OUTER_CASES[case]
+    W = random((math.prod(rows), math.prod(cols)), 7)
+    if kind == "decaying":
+        W = W * torch.logspace(0, -5, W.shape[1], dtype=torch.float64)
+    elif kind == "near a product":
+        rest = W.shape[0] // rows[0], W.shape[1] // cols[0]
+        W = torch.kron(random((rows[0], cols[0]), 1), random(rest, 2)) + 1e-4 * W
+    W = W.to(dtype)
+    mpo = MPO.decompose(W, rows=rows, cols=cols)
+    source, c, full = mpo._source, mpo.plan.centre, mpo.full_bonds
+    assert type(source).__name__ == "Source" and all(full[k] == math.prod(mpo.plan.sizes[:k]) for k in range(1, c + 1))
+    seen = set()
+    for far_left, far_right in ((1, mpo.n - 1), (c - 1, c + 2)):
+        for shares in itertools.product((0.4, 1), (0.7, 1), (0.2, 0.8, 1), (0.3, 0.9, 1)):
+            bonds = list(full)
+            for k, share in zip((c, c + 1, far_left, far_right), shares):
+                if share < 1:
+                    bonds[k] = max(1, int(share * full[k]))
+            outer = [k for k in dict.fromkeys((far_left, far_right)) if k not in (c, c + 1) and bonds[k] < full[k]]
+            if not outer:
+                continue
+            measured = oracle.relative_error(mpo.truncate(bond=bonds[1:-1]).to_matrix(), W)
+            cuts, inner = [source._outer_cut(k, bonds[k]) for k in outer], (bonds[c], bonds[c + 1])
+            for known in (False, True):  # the error of the outer cuts alone
+                for way in source._ways(cuts, inner):
+                    if not known:
+                        source._apart.clear()
+                    square = source._in_parts(way, inner)
+                    assert math.sqrt(square) == pytest.approx(measured, rel=1e-5, abs=SLACK[dtype]), (bonds, way[2:])
+                    seen.add((len(cuts), way.keep, way.first.left, known, inner == (full[c], full[c + 1])))
+            sides = [any(cut.left for cut in cuts), any(not cut.left for cut in cuts)]
+            square = source._by_overlaps(tuple(bonds), *sides)
+            assert math.sqrt(square) == pytest.approx(measured, rel=1e-5, abs=SLACK[dtype]), bonds
+    if case != "n=4":  # which has no outer bond right of the centre
+        assert len([way for way in seen if way[0] == 2]) == 16
+
+
+def test_no_error_of_a_layer_takes_more_than_half_of_seeing_its_centre_from_both_sides():
+    """3072x768, MPOBERT's plan: seeing the centre from both full bases takes 1.3e9 multiply-adds, an error 0.65e9."""
+    mpo = MPO.decompose(random((3072, 768), dtype=torch.float32))
+    source, full = mpo._source, mpo.full_bonds
+    assert full == [1, 16, 256, 288, 12, 1]
+    counts = {}
+    for outer in itertools.product((1, 4, 8, 9, 12, 15, 16), (1, 3, 6, 7, 9, 11, 12)):
+        if outer == (16, 12):
+            continue
+        cuts = [source._outer_cut(k, d) for k, d in zip((1, 4), outer) if d < full[k]]
+        for inner in itertools.product((1, 64, 128, 192, 250, 256), (1, 72, 144, 173, 216, 280, 288)):
+            ways = [way.multiplications for way in source._ways(cuts, inner)]
+            ways += source._overlap_multiplications(inner, outer[0] < 16, outer[1] < 12)
+            counts[outer, inner] = min(ways) * source.centre.shape[1]
+    both = 32 * (256 * 256 * 288 + 256 * 288 * 288)
+    assert max(counts.values()) <= 0.51 * both
+    assert counts[(15, 11), (256, 288)] <= 0.1 * both, "a mild cut is seen by the few rows that it drops"
+    assert counts[(8, 12), (256, 288)] == 0, "one cut alone is its own tail"
+
+
+def test_an_error_is_computed_the_cheapest_way(monkeypatch):
+    mpo = MPO.decompose(random((144, 144), dtype=torch.float64), rows=(3, 2, 4, 2, 3), cols=(3, 2, 4, 2, 3))
+    ways, taken = [], []
+    ways_of, in_parts = Source._ways, Source._in_parts
+    monkeypatch.setattr(Source, "_ways", lambda self, *args: ways.append(ways_of(self, *args)) or ways[-1])
+    monkeypatch.setattr(Source, "_in_parts", lambda self, way, *args: taken.append(way) or in_parts(self, way, *args))
+    for bonds in ([8, 36, 36, 7], [2, 36, 36, 8], [4, 30, 30, 5], [8, 35, 35, 9]):
+        mpo.truncate(bond=bonds).error()
+        assert taken[-1].multiplications == min(way.multiplications for way in ways[-1])
+    assert len({(way.first.left, way.keep) for way in taken}) > 2
+    before = len(taken)
+    mpo.truncate(bond=[1, 2, 2, 1]).error()
+    assert len(taken) == before, "of a small remainder it is cheaper to see it from the full bases"
 
 
 def test_a_sweep_is_usually_better():

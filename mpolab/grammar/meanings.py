@@ -204,6 +204,8 @@ def similar(speaker: Speaker, score: float) -> tuple[str, str]:
         for role in halves:
             told = replace(told, **{role: replace(told.part(role), noun=dice.one(_siblings(fact.part(role))))})
         exchange = {"subject", "object"} <= set(gone) and can_swap(fact) and dice.chance(0.5)
+        if exchange and fact.object.noun in _siblings(fact.subject):
+            continue  # each would count a half
         if exchange:
             told = swapped(told)
         for role in gone:

@@ -1,4 +1,4 @@
-"""The loader and the list of matrices. The tiny random models here test the code; they stand for no result."""
+"""Where models come from, and their heads. The tiny random models here test the code; they stand for no result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import http.server
 import importlib.util
 import json
 import logging
-import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import family
 from torch import nn
 
 from mpolab import models, pretrained
@@ -40,42 +40,13 @@ def no_hub(monkeypatch, tmp_path):
     monkeypatch.delenv("MPOLAB_MODEL", raising=False)
 
 
-def tiny(kind: str) -> nn.Module:
-    import transformers as t
-
-    torch.manual_seed(7)
-    common = dict(vocab_size=50, pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    bert = dict(common, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
-    t5 = dict(common, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=3, num_heads=2)
-    if kind == "bert":
-        return t.BertModel(t.BertConfig(**bert))
-    if kind == "bert masked":
-        return t.BertForMaskedLM(t.BertConfig(**bert))
-    if kind == "roberta":
-        return t.RobertaModel(t.RobertaConfig(**bert))
-    if kind == "albert":
-        return t.AlbertModel(t.AlbertConfig(**{**bert, "num_hidden_layers": 12}, embedding_size=8))
-    if kind == "albert masked":
-        return t.AlbertForMaskedLM(t.AlbertConfig(**{**bert, "num_hidden_layers": 12}, embedding_size=8))
-    if kind == "distilbert":
-        config = t.DistilBertConfig(**common, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
-        return t.DistilBertForMaskedLM(config)
-    if kind == "gpt2":
-        return t.GPT2LMHeadModel(t.GPT2Config(**common, n_embd=16, n_layer=2, n_head=2, n_positions=32))
-    if kind == "t5":
-        return t.T5ForConditionalGeneration(t.T5Config(**t5))
-    if kind == "t5 gated":
-        return t.T5ForConditionalGeneration(t.T5Config(**t5, feed_forward_proj="gated-gelu"))
-    raise KeyError(kind)
-
-
 @pytest.fixture
 def saved(tmp_path):
     """save(kind) -> a folder with a tiny model of that kind."""
 
     def save(kind: str, name: str = "tiny") -> Path:
         with models.quiet_transformers():
-            tiny(kind).save_pretrained(tmp_path / name)
+            family(kind).save_pretrained(tmp_path / name)
         return tmp_path / name
 
     return save
@@ -129,44 +100,6 @@ def test_its_numbers_mean_something(minilm):
     mean = nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
     like, unlike = float(mean[0] @ mean[1]), float(mean[0] @ mean[2])
     assert like > 0.6 and unlike < 0.2, (like, unlike)
-
-
-@needs_package
-def test_the_matrices_of_the_real_model(minilm):
-    found = models.matrices(minilm)
-    assert len(found) == 1 + 6 * 6 + 1  # word embedding; q, k, v, output, two FFN in six layers; pooler
-    assert next(iter(found)) == "embeddings.word_embeddings" and list(found)[-1] == "pooler.dense"
-    assert [m.label for m in found.values()][1:8] == [
-        "L0 query", "L0 key", "L0 value", "L0 attention output", "L0 FFN in", "L0 FFN out", "L1 query",
-    ]  # fmt: skip
-    shapes = {"word embedding": (30522, 384), "FFN in": (1536, 384), "FFN out": (384, 1536)}
-    for name, m in found.items():
-        assert m.name == name and m.shape == shapes.get(m.kind, (384, 384)), m
-        assert not m.weight.requires_grad and m.weight.dtype == torch.float32
-        assert m.layer == (int(re.search(r"layer\.(\d)", name)[1]) if "layer." in name else None)
-    # the sum of all matrices and what is left over: biases, LayerNorms, positions, token types
-    weights = sum(m.weight.numel() for m in found.values())
-    small = 512 * 384 + 2 * 384 + 2 * 384 + 6 * (3 * 384 + 384 + 1536 + 384 + 4 * 384) + 384
-    assert weights + small == minilm.parameters == 22_713_216
-    assert len(models.matrices(minilm.model, include_small=True)) == 40
-    embedding = found["embeddings.word_embeddings"].weight
-    assert embedding.data_ptr() == minilm.model.embeddings.word_embeddings.weight.data_ptr()  # a view, no copy
-
-
-@needs_package
-def test_select(minilm):
-    assert list(models.select(minilm, "layer.0.*query")) == ["encoder.layer.0.attention.self.query"]
-    assert len(models.select(minilm, "QUERY")) == 6
-    assert [m.label for m in models.select(minilm, "^L5 ffn").values()] == ["L5 FFN in", "L5 FFN out"]
-    with pytest.raises(UnknownNameError) as error:
-        models.select(minilm, "encoder.layer.7.attention.self.query")
-    message(
-        error, "unknown matrix 'encoder.layer.7.attention.self.query'", "Did you mean", "'encoder.layer.0.attention",
-        "'embeddings.word_embeddings'", "38 in all",
-    )  # fmt: skip
-    with pytest.raises(UnknownNameError) as error:
-        models.select(minilm, "query(")
-    message(error, "'query(' is not a regular expression", "Write for example")
 
 
 def test_nothing_happens_at_import():
@@ -262,14 +195,14 @@ def test_a_pooler_without_weights_is_removed(saved, kind):
 
 def test_half_precision_becomes_float32(tmp_path):
     with models.quiet_transformers():
-        tiny("bert").to(torch.bfloat16).save_pretrained(tmp_path / "half")
+        family("bert").to(torch.bfloat16).save_pretrained(tmp_path / "half")
     loaded = models.load_pretrained(tmp_path / "half")
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
 
 
 def test_shards_and_a_missing_shard(tmp_path):
     with models.quiet_transformers():
-        tiny("bert").save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+        family("bert").save_pretrained(tmp_path / "shards", max_shard_size="20KB")
     shards = sorted((tmp_path / "shards").glob("model-*.safetensors"))
     assert len(shards) > 1
     assert len(models.matrices(models.load_pretrained(tmp_path / "shards"))) == 14
@@ -525,103 +458,99 @@ def test_a_name_that_is_no_hub_name(online):
     message(error, "'two words'", "not spelled like one of its names")
 
 
-# ---------------------------------------------------------------------------------------------- kinds and labels
-
-ATTENTION = ["query", "key", "value", "attention output"]
-BERT = ["word embedding", *(f"L{i} {kind}" for i in (0, 1) for kind in [*ATTENTION, "FFN in", "FFN out"])]
-ENCODER = [f"enc L{i} {kind}" for i in (0, 1) for kind in [*ATTENTION, "FFN in", "FFN out"]]
-DECODER = [
-    f"dec L{i} {kind}"
-    for i in (0, 1, 2)
-    for kind in [*ATTENTION, *(f"cross {kind}" for kind in ATTENTION), "FFN in", "FFN out"]
-]
-GPT2 = [f"L{i} {kind}" for i in (0, 1) for kind in ["query+key+value", "attention output", "FFN in", "FFN out"]]
-GATED = [part for label in ENCODER + DECODER for part in (
-    [label.replace("in", "gate"), label] if label.endswith("FFN in") else [label])]  # fmt: skip
+# --------------------------------------------------------------------------------------------------------------- heads
 
 
 @pytest.mark.parametrize(
-    ("kind", "labels"),
+    ("kind", "head", "labels", "cls", "new"),
     [
-        ("bert", [*BERT, "pooler"]),
-        ("bert masked", BERT),
-        ("roberta", [*BERT, "pooler"]),
-        ("distilbert", BERT),
-        ("albert", ["word embedding", "embedding projection",
-                    *(f"G0 {kind}" for kind in [*ATTENTION, "FFN in", "FFN out"]), "pooler"]),
-        ("gpt2", ["word embedding", *GPT2]),
-        ("t5", ["word embedding", *ENCODER, *DECODER]),
-        ("t5 gated", ["word embedding", *GATED]),
+        ("bert", "sequence-classification", 3, "BertForSequenceClassification", "classifier.bias, classifier.weight"),
+        ("bert masked", "masked-lm", None, "BertForMaskedLM", ""),
+        ("bert masked", "token-classification", 5, "BertForTokenClassification", "classifier.bias, classifier.weight"),
+        ("albert", "question-answering", None, "AlbertForQuestionAnswering", "qa_outputs.bias, qa_outputs.weight"),
+        ("distilbert", "sequence-classification", 2, "DistilBertForSequenceClassification",
+         "classifier.bias, classifier.weight, pre_classifier.bias, pre_classifier.weight"),
+        ("gpt2", "causal-lm", None, "GPT2LMHeadModel", ""),
+        ("gpt2", "sequence-classification", 1, "GPT2ForSequenceClassification", "score.weight"),
+        ("t5", "question-answering", None, "T5ForQuestionAnswering", "qa_outputs.bias, qa_outputs.weight"),
+        ("t5", "sequence-classification", 2, "T5ForSequenceClassification",
+         "classification_head.dense.bias, classification_head.dense.weight, classification_head.out_proj.bias, "
+         "classification_head.out_proj.weight"),
     ],
 )  # fmt: skip
-def test_kinds_and_labels(saved, kind, labels):
-    loaded = models.load_pretrained(saved(kind))
-    found = models.matrices(loaded)
-    assert sorted(m.label for m in found.values()) == sorted(labels)
-    for name, m in found.items():
-        assert models.short_label(name) == m.label
-        layer = re.search(r"\b[LG](\d+) ", m.label)
-        assert m.layer == (int(layer[1]) if layer else None)
-        expected = re.sub(r"^(enc |dec )?[LG]\d+ (cross )?", "", m.label).replace("FFN gate", "FFN in")
-        assert m.kind == ("other" if expected == "embedding projection" else expected)
-        assert "position" not in m.label
-        width = {"FFN in": (32, 16), "FFN out": (16, 32), "query+key+value": (48, 16)}.get(m.kind, (16, 16))
-        if kind == "gpt2" and m.kind.startswith("FFN"):
-            width = {"FFN in": (64, 16), "FFN out": (16, 64)}[m.kind]
-        if m.layer is not None:
-            assert m.shape == width
-    small = set(models.matrices(loaded, include_small=True)) - set(found)
-    assert len(small) == {"gpt2": 1, "distilbert": 1, "t5": 2, "t5 gated": 2}.get(kind, 2)
+def test_a_head_is_put_on_the_same_body(saved, kind, head, labels, cls, new):
+    folder = saved(kind)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    loaded = models.load_pretrained(folder, head=head, num_labels=labels, seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(loaded.model).__name__ == cls and ", ".join(loaded.new) == new
+    assert loaded.describe().endswith(f", new from seed 4: {new}" if new else "parameters")
+    if labels is not None:
+        assert loaded.model.config.num_labels == labels
+    # the body is the file's, the head is the seed's
+    body = models.load_pretrained(folder).model.state_dict()
+    prefix = loaded.model.base_model_prefix
+    for name, tensor in loaded.model.state_dict().items():
+        plain = name.removeprefix(f"{prefix}.")
+        assert name in loaded.new or plain not in body or torch.equal(tensor, body[plain]), name
+    if new:
+        same, other = (models.load_pretrained(folder, head=head, num_labels=labels, seed=seed) for seed in (4, 5))
+        weight = next(name for name in loaded.new if name.endswith("weight"))
+        assert torch.equal(same.model.state_dict()[weight], loaded.model.state_dict()[weight])
+        assert not torch.equal(other.model.state_dict()[weight], loaded.model.state_dict()[weight])
 
 
-def test_albert_holds_its_layers_once(saved):
-    loaded = models.load_pretrained(saved("albert"))
-    assert "12 layers" in loaded.describe()
-    found = models.matrices(loaded)
-    assert found["embeddings.word_embeddings"].shape == (50, 8)
-    assert found["encoder.embedding_hidden_mapping_in"].shape == (16, 8)
-    assert models.short_label("encoder.albert_layer_groups.1.albert_layers.2.ffn") == "G1.2 FFN in"
+def test_a_trained_head_is_kept_or_replaced_by_another_width(saved, tmp_path):
+    first = models.load_pretrained(saved("bert"), head="sequence-classification", num_labels=3, seed=1)
+    with models.quiet_transformers():
+        first.model.save_pretrained(tmp_path / "three")
+    kept = models.load_pretrained(tmp_path / "three", head="sequence-classification")
+    assert kept.new == () and torch.equal(kept.model.classifier.weight, first.model.classifier.weight)
+    other = models.load_pretrained(tmp_path / "three", head="sequence-classification", num_labels=2)
+    assert other.new == ("classifier.bias", "classifier.weight") and other.model.classifier.out_features == 2
+    assert "new from seed 0: classifier.bias, classifier.weight" in other.describe()
 
 
-def test_an_encoder_decoder_says_both_depths(saved):
-    assert "T5Model, 2 + 3 layers, hidden size 16" in models.load_pretrained(saved("t5")).describe()
+def test_a_pooler_that_a_head_reads_is_new_as_well(saved):
+    loaded = models.load_pretrained(saved("bert masked"), head="sequence-classification", num_labels=2)
+    assert loaded.new == ("bert.pooler.dense.bias", "bert.pooler.dense.weight", "classifier.bias", "classifier.weight")
 
 
-def test_orientation_is_that_of_linear(saved):
-    """Every module computes x @ W.T (+ b) with the W that is listed, GPT-2's transposed ones included."""
-    for kind in ("gpt2", "bert"):
-        loaded = models.load_pretrained(saved(kind, kind))
-        for name, m in models.matrices(loaded, include_small=True).items():
-            module = loaded.model.get_submodule(name)
-            if isinstance(module, nn.Embedding):
-                assert torch.equal(module(torch.arange(2)), m.weight[:2])
-                continue
-            x = torch.randn(3, m.shape[1], generator=torch.Generator().manual_seed(0))
-            torch.testing.assert_close(module(x), x @ m.weight.T + module.bias)
+def test_a_head_does_not_excuse_a_body_of_another_model(saved):
+    folder = saved("bert")
+    shutil.copy(saved("gpt2", "other") / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as error:
+        models.load_pretrained(folder, head="sequence-classification", num_labels=2)
+    message(error, "tensors of BertForSequenceClassification are missing", "random numbers", "another model")
+    folder = saved("bert", "wider")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
+    with pytest.raises(CheckpointError) as error:
+        models.load_pretrained(folder, head="sequence-classification", num_labels=2)
+    message(error, "of another shape", "intermediate.dense")
 
 
-def test_any_torch_model_and_shared_tensors():
-    net = nn.ModuleDict({"a": nn.Linear(3, 4), "b": nn.Linear(3, 4), "norm": nn.LayerNorm(3)})
-    net["b"].weight = net["a"].weight
-    found = models.matrices(net)
-    assert list(found) == ["a"] and (found["a"].kind, found["a"].layer, found["a"].label) == ("other", None, "a")
-    two = nn.ModuleDict({part: nn.ModuleDict({"query": nn.Linear(3, 4)}) for part in "xy"})
-    assert [m.label for m in models.matrices(two).values()] == ["x.query", "y.query"]  # "query" would be ambiguous
-    assert repr(found["a"]) == "Matrix(a: other, 4 x 3)"
+def test_settings_of_the_model(saved):
+    folder = saved("bert")
+    still = models.load_pretrained(folder, head="sequence-classification", num_labels=1, dropout=0.0,
+                                   config={"problem_type": "regression"})  # fmt: skip
+    assert {m.p for m in still.model.modules() if isinstance(m, nn.Dropout)} == {0.0}
+    assert still.model.config.problem_type == "regression"
+    gpt2 = models.load_pretrained(saved("gpt2", "gpt2"), dropout=0.25).model
+    assert {m.p for m in gpt2.modules() if isinstance(m, nn.Dropout)} == {0.25}
 
 
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("transformer.h.11.attn.c_attn", "L11 query+key+value"),
-        ("transformer.h.3.crossattention.c_attn", "L3 cross key+value"),
-        ("transformer.h.3.crossattention.q_attn", "L3 cross query"),
-        ("bert.encoder.layer.10.crossattention.self.key", "L10 cross key"),
-        ("decoder.block.0.layer.1.EncDecAttention.o", "dec L0 cross attention output"),
-        ("model.layers.2.mlp.gate_proj", "L2 FFN gate"),
-        ("model.decoder.layers.2.fc1", "dec L2 FFN in"),
-        ("cls.predictions.transform.dense", "cls.predictions.transform.dense"),
-    ],
-)
-def test_labels_of_models_not_at_hand(name, label):
-    assert models.short_label(name) == label
+def test_heads_that_do_not_exist(saved):
+    with pytest.raises(UnknownNameError) as error:
+        models.load_pretrained(saved("bert"), head="sequence_classification")
+    message(error, "unknown head", "Did you mean 'sequence-classification'")
+    with pytest.raises(UnknownNameError) as error:
+        models.load_pretrained(saved("bert"), num_labels=2)
+    message(error, "num_labels=2 without a head")
+    with pytest.raises(UnknownNameError) as error:
+        models.load_pretrained(saved("bert"), config={"hiden_size": 3})
+    message(error, "unknown entry of BertConfig 'hiden_size'", "Did you mean 'hidden_size'")
+    with pytest.raises(CheckpointError) as error:
+        models.load_pretrained(saved("t5"), head="masked-lm")
+    message(error, "cannot be loaded", "T5Config")

@@ -1,0 +1,146 @@
+"""`mpolab run`: the experiments of this package, by name; each run leaves a record."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .heads import score_line
+from .shared import command, say
+
+if TYPE_CHECKING:
+    from ..jobs import Recipe
+    from ..runs import Record
+
+DESCRIPTION = """\
+Run an experiment and write its record, results/RECIPE/SCALE-seedSEED.json: what was run on which
+data and device, how long it took, and what came out. Notebooks read these records. Where there is
+a record of that scale and seed already it is shown, and nothing runs; --force runs it again.
+
+A run that was interrupted goes on from its last checkpoint when it is asked for again.
+"""
+
+EPILOG = """\
+scales, of which a recipe may have some:
+  smoke   does it work at all: about a minute
+  laptop  two cores, at most 1,000 rows: minutes
+  gpu     one GPU, all rows
+  paper   the sizes of the paper
+
+examples:
+  mpolab run --list
+  mpolab run demo --scale smoke
+  mpolab run demo --scale laptop --seed 2 --force
+  mpolab run demo --scale smoke --source offline --json
+  torchrun --nproc-per-node 2 -m mpolab run demo --scale gpu --data-dir ~/glue
+
+The variables MPOLAB_RESULTS and MPOLAB_WORK name other folders for records and for checkpoints,
+MPOLAB_SCALE another scale than smoke where --scale is left out.
+"""
+
+
+def add(commands: Any) -> None:
+    about = "run one of the experiments of this package, or list them"
+    parser = command(commands, "run", run, about, DESCRIPTION, EPILOG)
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a name from --list")
+    parser.add_argument("--list", action="store_true", help="the recipes: scales, seeds, records, what they are about")
+    parser.add_argument("--scale", metavar="SCALE", help="smoke, laptop, gpu or paper, see below (default: smoke)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the folder of the data sets, as released")
+    parser.add_argument("--source", help="folder, hub or offline, in place of the recipe's own choice")
+    parser.add_argument("--force", action="store_true", help="run again what has a record, and replace that")
+    parser.add_argument("--json", action="store_true", help="with --list a list of objects, else the record")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and nothing else on stderr")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.list == (arguments.recipe is not None):
+        arguments.parser.error("give either the name of a recipe or --list")
+    if arguments.list:
+        return _list(arguments.json)
+    from .. import recipes, runs
+
+    recipe = recipes.recipe_named(arguments.recipe)
+    scale = runs.asked_scale(arguments.scale) or "smoke"
+    recipe.at(scale)  # complains about a scale that it does not have
+    leader = int(os.environ.get("RANK", "0")) == 0  # of several processes under torchrun
+    quiet = arguments.quiet or not leader
+    path = runs.record_path(recipe.name, scale, arguments.seed)
+    if path.is_file() and not arguments.force:
+        record = _recorded(recipe, path, scale, quiet)
+    else:
+        record = recipes.run(
+            recipe, scale, arguments.seed, arguments.data_dir, arguments.source, progress=not arguments.quiet
+        )
+        say(f"record: {path}", quiet)
+    if leader and arguments.json:
+        print(json.dumps(dataclasses.asdict(record), indent=1))
+    elif leader:
+        print("\n".join(_lines(record)))
+    return 0
+
+
+def _recorded(recipe: Recipe, path: Path, scale: str, quiet: bool) -> Record:
+    """The record that is there. Raises CheckpointError if it is another recipe's by now."""
+    from .. import runs
+    from ..errors import CheckpointError
+
+    record = runs.load(path)
+    changed = runs.stale(record, recipe)
+    if changed:
+        raise CheckpointError(
+            f"{str(path)!r} was made by another version of the recipe {recipe.name!r}: {changed}. --force runs it "
+            "again and replaces that record."
+        )
+    say(f"nothing was run: this is the record {path} of {record.date[:10]}; --force runs it again", quiet)
+    return record
+
+
+def _lines(record: Record) -> list[str]:
+    lines = [f"{record.recipe}, scale {record.scale}, seed {record.seed}: {record.model}", f"data: {_data(record)}"]
+    rows = record.data["rows"]
+    for split, scores in record.scores.items():
+        if split != "select":
+            lines.append(score_line(record.data["task"], split, rows[split], scores))
+    lines.append(f"#Pr: {record.trainable:,}; #To: {record.total:,}")
+    lines.append(
+        f"{record.steps:,} steps in {record.seconds:.1f} s on {record.device}, {record.peak_bytes / 2**20:,.0f} MiB "
+        f"({record.memory}), {record.date}"
+    )
+    return lines
+
+
+def _data(record: Record) -> str:
+    rows = ", ".join(f"{split} {count:,}" for split, count in record.data["rows"].items())
+    return f"{rows}; {record.data['origin']}"
+
+
+def _list(as_json: bool) -> int:
+    from .. import recipes, runs
+
+    entries = recipes.listing()
+    for entry in entries:
+        there = [
+            {"scale": scale, "seed": seed}
+            for scale in entry["scales"]
+            for seed in entry["seeds"]
+            if runs.record_path(entry["name"], scale, seed).is_file()
+        ]
+        entry["records"] = there
+    if as_json:
+        print("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]")
+        return 0
+    lines = [("recipe", "scales", "seeds", "records", "about")]
+    for entry in entries:
+        seeds = {scale: [r["seed"] for r in entry["records"] if r["scale"] == scale] for scale in entry["scales"]}
+        recorded = "; ".join(f"{scale} {' '.join(map(str, found))}" for scale, found in seeds.items() if found)
+        numbers = " ".join(map(str, entry["seeds"]))
+        lines.append((entry["name"], " ".join(entry["scales"]), numbers, recorded or "-", entry["about"]))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+    return 0

@@ -1,0 +1,183 @@
+"""Recipes: the table, the scales, the hash; a run from the data to the record, interrupted and resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+
+import pytest
+from small import tiny_model, tiny_tokenizer
+from transformers import TrainerCallback
+
+from mpolab import pretrained, recipes, runs, training
+from mpolab.errors import CheckpointError, DataNotFoundError, ModelNotFoundError, UnknownNameError
+from mpolab.recipes import METHODS, RECIPES, Method, Recipe
+from mpolab.training import Settings
+
+TINY = Recipe(
+    name="tiny",
+    about="A test.",
+    task="SST-2",
+    model="tiny",
+    source="offline",
+    settings=Settings(epochs=1, batch_size=8, lr=1e-3, max_length=24, eval_every=4),
+    scales={
+        "smoke": {"train": 40, "select": 16, "dev": 16},
+        "laptop": {"train": 80, "dev": 16, "lr": 5e-3, "task": "STS-B"},
+    },
+)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a tiny model in it, where results and checkpoints go as well."""
+    folder = tmp_path / "tiny"
+    with pretrained.quiet_transformers():
+        tiny_model("BertForMaskedLM").save_pretrained(folder)
+        tiny_tokenizer().save_pretrained(folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("MPOLAB_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("MPOLAB_SCALE", raising=False)
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------------------- the table
+
+
+def test_the_table_is_sound():
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name and recipe.about.endswith(".") and recipe.scales and recipe.method in METHODS
+        hashes = {recipe.hash(scale) for scale in recipe.scales}
+        assert len(hashes) == len(recipe.scales)
+        for scale in recipe.scales:
+            runs.refuse_paths({"recipe": recipe.fields(scale)})
+    listing = json.loads(json.dumps(recipes.listing()))
+    assert [entry["name"] for entry in listing] == list(RECIPES)
+    assert listing[0]["scales"] == ["smoke", "laptop"]
+
+
+def test_committed_records_are_those_of_the_recipes():
+    for record in runs.records():
+        if record.recipe in RECIPES:
+            assert runs.stale(record, RECIPES[record.recipe]) == ""
+
+
+def test_a_scale_overrides_rows_settings_and_fields():
+    smoke, laptop = TINY.at("smoke"), TINY.at("laptop")
+    assert (smoke.train, smoke.settings.lr, smoke.task) == (40, 1e-3, "SST-2")
+    assert (laptop.train, laptop.select, laptop.settings.lr, laptop.task) == (80, None, 5e-3, "STS-B")
+    assert laptop.settings.epochs == 1 and laptop.scales == {}
+    with pytest.raises(UnknownNameError, match="unknown scale of the recipe 'tiny' 'gpu'"):
+        TINY.at("gpu")
+    with pytest.raises(UnknownNameError, match="unknown scale 'tablet'"):
+        dataclasses.replace(TINY, scales={"tablet": {}})
+    with pytest.raises(UnknownNameError, match=r"field of a recipe at scale 'smoke' 'lrate'"):
+        dataclasses.replace(TINY, scales={"smoke": {"lrate": 1}})
+
+
+def test_the_hash_is_that_of_the_numbers():
+    same = dataclasses.replace(TINY, about="Other words.", seeds=(7,))
+    assert same.hash("smoke") == TINY.hash("smoke") != TINY.hash("laptop")
+    longer = dataclasses.replace(TINY, settings=dataclasses.replace(TINY.settings, epochs=2))
+    assert longer.hash("smoke") != TINY.hash("smoke")
+    options = dataclasses.replace(TINY, options={"bonds": (1, 2)})
+    assert options.hash("smoke") != TINY.hash("smoke") and options.fields("smoke")["options"] == {"bonds": [1, 2]}
+
+
+# ------------------------------------------------------------------------------------------------------------- a run
+
+
+def test_from_the_rows_to_the_record(place, monkeypatch):
+    record = recipes.run(TINY, "smoke", seed=3, progress=False)
+    assert runs.load(place / "results" / "tiny" / "smoke-seed3.json") == record
+    assert record.recipe_hash == TINY.hash("smoke") and runs.stale(record, TINY) == ""
+    assert record.command == "mpolab run tiny --scale smoke --seed 3"
+    assert record.data["rows"] == {"train": 40, "select": 16, "dev": 16} and record.data["task"] == "toy-SST-2"
+    assert "BertForSequenceClassification" in record.model and "new from seed 3: " in record.model
+    assert record.steps == 5 and len(record.curve) == 5 and record.best_step in (4, 5)
+    assert set(record.scores) == {"select", "dev"} and record.trainable == record.total > 10_000
+    assert not list((place / "work").rglob("checkpoint-*"))  # swept up: asked again, it is run again
+    again = recipes.run(TINY, "smoke", seed=3, progress=False)
+    for name in ("curve", "scores", "data", "model", "evaluations"):
+        assert getattr(again, name) == getattr(record, name)
+    other = recipes.run(TINY, "smoke", seed=4, progress=False)
+    assert other.data["sha256"] != record.data["sha256"] and other.curve != record.curve  # other rows, another head
+    assert recipes.load_or_run(TINY, seed=4) == other
+    monkeypatch.setenv("MPOLAB_SCALE", "laptop")
+    assert set(TINY.run(None, progress=False).scores["dev"]) == {"loss", "spearman", "pearson"}
+
+
+class Interrupt(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on(place, monkeypatch):
+    """By the checkpoints in its work folder, as long as the recipe is the same."""
+    seen = []
+
+    def train(job):
+        callbacks = [Interrupt()] if not seen else []
+        seen.append(job.out)
+        outcome = training.fine_tune(
+            job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, callbacks=callbacks, progress=False
+        )
+        seen.append(outcome.state["resumed_from"])
+        job.extra["scale"] = job.scale
+        return outcome
+
+    def freeze(job):
+        job.model.bert.embeddings.requires_grad_(False)
+
+    monkeypatch.setitem(METHODS, "test", Method("a test", freeze, train))
+    recipe = dataclasses.replace(TINY, method="test")
+    with pytest.raises(KeyboardInterrupt):
+        recipes.run(recipe, "smoke", progress=False)
+    assert not list((place / "results").rglob("*.json"))
+    record = recipes.run(recipe, "smoke", progress=False)
+    assert seen[1:] == [seen[0], 4] and record.steps == 5 and len(record.curve) == 5
+    assert record.extra == {"scale": "smoke"} and record.trainable < record.total
+    assert seen[0].name == f"smoke-seed0-{recipe.hash('smoke')}" and not seen[0].exists()
+
+
+def test_what_cannot_be_run(place):
+    def but(**changes):
+        recipes.run(dataclasses.replace(TINY, **changes), "smoke", progress=False)
+
+    with pytest.raises(UnknownNameError, match=r"unknown recipe 'dmeo'.*Did you mean 'demo'"):
+        recipes.run("dmeo")
+    with pytest.raises(UnknownNameError, match="unknown method 'mpo'"):
+        but(method="mpo")
+    with pytest.raises(UnknownNameError, match="unknown task 'SST-3'"):
+        but(task="SST-3")
+    with pytest.raises(ModelNotFoundError):
+        but(model="nowhere/tiny")
+    with pytest.raises(ValueError, match="must not name a path"):
+        but(model=str(place / "tiny"))
+    with pytest.raises(DataNotFoundError):
+        recipes.run(TINY, "smoke", data_dir=place / "no data", progress=False)
+    with pytest.raises(DataNotFoundError, match="no record"):
+        recipes.load_or_run(TINY)
+
+
+def test_a_record_made_by_another_version(place):
+    recipes.run(TINY, "smoke", progress=False)
+    changed = dataclasses.replace(TINY, settings=dataclasses.replace(TINY.settings, lr=2e-3))
+    with pytest.raises(CheckpointError, match=r"settings.lr was 0.001 and is 0.002"):
+        recipes.load_or_run(changed)
+
+
+no_model = importlib.util.find_spec(pretrained.PACKAGE_MODULE) is None
+
+
+@pytest.mark.skipif(no_model, reason=f"the package {pretrained.PACKAGE} is not installed (`make model`)")
+def test_the_demo_on_the_real_model(tmp_path):
+    """A few steps of it, on the offline rows."""
+    short = dataclasses.replace(RECIPES["demo"], scales={"smoke": {"train": 32, "select": 8, "dev": 8, "max_steps": 4,
+                                                                  "batch_size": 8, "lr": 3e-4}})  # fmt: skip
+    record = recipes.run(short, "smoke", results=tmp_path, work=tmp_path / "work", progress=False)
+    assert record.total == 22_713_216 + 2 * 384 + 2 and record.model.startswith(pretrained.MINILM)
+    assert record.steps == 4 and record.peak_bytes > 2 * 4 * record.total  # at least AdamW's moments
