@@ -162,7 +162,7 @@ RECIPES: tuple[Recipe, ...] = tuple(
         scales={
             "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
             "laptop": {"train": 400, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
-                       "precision": "bf16"},
+                       "precision": "bf16", "options": {"step": 0.5} if method in ("mpop", "mpop_dir") else {}},
             "gpu": {"select": 500, "precision": "bf16"},
         },
     )

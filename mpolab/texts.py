@@ -22,6 +22,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .errors import DataError, DataNotFoundError
@@ -59,10 +60,15 @@ def stdlib_text(seed: int = 0, progress: bool = True) -> TextData:
 
     Raises DataNotFoundError where the standard library has no source files (in a zip file, or stripped).
     """
-    root = Path(sysconfig.get_paths()["stdlib"])
-    documents = _deduplicated([*_topics(root), *_documents(root, _python_files(root), progress, "standard library")])
+    documents = _stdlib_documents(Path(sysconfig.get_paths()["stdlib"]), progress)
     _expect(documents, 10_000, f"the standard library of Python {_version()}", "as in a zip file or a stripped copy")
     return _text_data("stdlib", documents, seed, f"documentation of Python {_version()}'s standard library")
+
+
+@cache
+def _stdlib_documents(root: Path, progress: bool) -> list[Document]:
+    """Read once in a process, a few seconds."""
+    return _deduplicated([*_topics(root), *_documents(root, _python_files(root), progress, "standard library")])
 
 
 def package_text(seed: int = 0, progress: bool = True, packages: Iterable[str] | None = None) -> TextData:
@@ -353,19 +359,22 @@ def _blocks(text: str) -> Iterator[list[str]]:
         if announced and indent > margin:
             continue
         margin, announced = indent, paragraph[-1].rstrip().endswith("::")
-        if any(_DOCTEST.match(line) or _RULE.match(line) for line in paragraph) or _FIELD.match(paragraph[0]):
+        if any(_DOCTEST.match(line) for line in paragraph) or _FIELD.match(paragraph[0]):
             continue
         yield from (block for block in _pieces(paragraph) if not any("   " in line.strip() for line in block))
 
 
 def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
+    """Lines between blank lines or rules; a single line above a rule is a heading (or a table's) and left out."""
     paragraph: list[str] = []
     for line in [*lines, ""]:
-        if line.strip():
+        rule = bool(_RULE.match(line))
+        if line.strip() and not rule:
             paragraph.append(line)
-        elif paragraph:
+            continue
+        if len(paragraph) > 1 or (paragraph and not rule):
             yield paragraph
-            paragraph = []
+        paragraph = []
 
 
 def _pieces(paragraph: list[str]) -> Iterator[list[str]]:

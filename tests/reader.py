@@ -1,4 +1,4 @@
-"""A reader of the small grammar's English, written from the outside: it sees text only and takes words from the lexicon.
+"""A reader of the small grammar's English, from the outside: it sees text only and takes words from the lexicon.
 
 It is the oracle of tests/test_grammar.py. `sentences(text)` and `questions(text)` give every way to read a text, with
 agreement, verb forms, word order, frames and reflexives checked; no reading means that the text is no sentence.
@@ -261,7 +261,7 @@ class Reader:
     def _asking(self, i: int, asked: str) -> Iterator[tuple[int, Reading]]:
         if asked == "who":  # of the surface subject, or of the object behind an auxiliary
             for j, reading in self.vp(i, {}, False):
-                passive = reading.subject is not None or self.at(i) in BE and self._is_passive(i)
+                passive = reading.subject is not None or (self.at(i) in BE and self._is_passive(i))
                 yield j, reading._replace(asked="object" if passive else "subject")
         for table in (BE, HAVE, DO, {"will": ("future", None)}):
             if self.at(i) not in table:

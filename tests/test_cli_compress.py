@@ -1,4 +1,4 @@
-"""`mpolab compress` and `mpolab eval`, on tiny random models: what is cut, trained, squeezed, saved, scored, refused."""
+"""`mpolab compress` and `mpolab eval` on tiny random models: what is cut, trained, squeezed, saved, scored, refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from small import tiny_tokenizer
 import mpolab
 from mpolab import MPO, cli, surgery, training
 from mpolab.errors import CheckpointError
-from mpolab.pretrained import load_pretrained
+from mpolab.pretrained import load_pretrained, quiet_transformers
 from mpolab.surgery import mpo_layers
 from mpolab.trace import Trace
 
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 
 KEYS = ["matrix", "shape", "rows", "cols", "bonds", "parameters", "ratio", "error"]
 QUERY = "encoder.layer.0.attention.self.query"
+EMBEDDING = "embeddings.word_embeddings"
 MATRICES = 14  # word embedding, 2 x 6, pooler
 TUNE = ["--task", "SST-2", "--max-length", "16", "--batch-size", "8"]
 
@@ -52,21 +53,16 @@ def dense_matrices(folder: str) -> dict[str, torch.Tensor]:
     return {name.removesuffix(".weight"): W for name, W in state.items()}
 
 
-def logits(model, text: str = "the good cat sleeps on a big tree") -> torch.Tensor:
-    with torch.no_grad():
-        return model(**tiny_tokenizer()(text, return_tensors="pt"))[0]
-
-
 # ----------------------------------------------------------------------------------------------------------- the cut
 
 
 def test_every_matrix_is_cut_and_measured(bert, capsys):
     assert main("compress", bert, "--ratio", "0.5", "--out", "small", "--json", "--quiet") == 0
-    told_ = told(capsys)
+    said = told(capsys)
     dense, model = dense_matrices(bert), mpolab.load("small")
     layers = mpo_layers(model)
-    assert [record["matrix"] for record in told_["matrices"]] == list(layers) and len(layers) == MATRICES
-    for record in told_["matrices"]:
+    assert [record["matrix"] for record in said["matrices"]] == list(layers) and len(layers) == MATRICES
+    for record in said["matrices"]:
         assert list(record) == KEYS
         W = dense[record["matrix"]]
         mpo = MPO.decompose(W, rows=record["rows"], cols=record["cols"], ratio=0.5)  # the oracle
@@ -74,11 +70,12 @@ def test_every_matrix_is_cut_and_measured(bert, capsys):
         assert record["parameters"] == mpo.parameters and record["ratio"] == pytest.approx(mpo.ratio)
         saved = layers[record["matrix"]].weight.detach()
         assert record["error"] == pytest.approx(float(torch.dist(saved, W) / torch.linalg.norm(W)), rel=1e-4)
-        assert record["error"] == pytest.approx(float(mpo.error(W)), rel=1e-3)
+        if record["matrix"] != EMBEDDING:  # whose padding row is kept as it was
+            assert record["error"] == pytest.approx(float(mpo.error(W)), rel=1e-4)
     before = sum(p.numel() for p in load_pretrained(bert, tokenizer=False).model.parameters())
     after = sum(p.numel() for p in model.parameters())
-    assert told_["parameters"] == {"before": before, "after": after} and after < 0.6 * before
-    assert told_["load"] == 'model = mpolab.load("small")' and "data" not in told_ and "scores" not in told_
+    assert said["parameters"] == {"before": before, "after": after} and after < 0.6 * before
+    assert said["load"] == 'model = mpolab.load("small")' and "data" not in said and "scores" not in said
 
 
 def test_the_table(bert, capsys):
@@ -101,7 +98,7 @@ def test_the_options_reach_the_surgery(bert, capsys):
     W = dense_matrices(bert)
     assert main("compress", bert, "--error", "0.4", "--plan", "linear", "--out", "a", "--json", "--quiet") == 0
     errors = {record["matrix"]: record["error"] for record in told(capsys)["matrices"]}
-    assert len(errors) == 13 and "embeddings.word_embeddings" not in errors  # no embedding in this plan
+    assert len(errors) == 13 and EMBEDDING not in errors  # no embedding in this plan
     assert max(errors.values()) <= 0.4 and min(errors.values()) > 0.2
     arguments = ["compress", bert, "--ratio", "0.4", "--json", "--quiet"]
     found = {}
@@ -161,7 +158,8 @@ def test_lightweight_fine_tuning(bert, tuned):
     for record in said["matrices"]:
         W = dense[record["matrix"].removeprefix("bert.")]
         cut = MPO.decompose(W, rows=record["rows"], cols=record["cols"], ratio=0.6)
-        assert record["error"] == pytest.approx(float(cut.error(W)), rel=1e-3)  # of the cut, before training
+        tolerance = 1e-2 if record["matrix"].endswith(EMBEDDING) else 1e-4  # its padding row is kept as it was
+        assert record["error"] == pytest.approx(float(cut.error(W)), rel=tolerance)  # of the cut, before training
         layer = mpo_layers(model)[record["matrix"]]
         assert torch.equal(layer.central, cut.cores[layer.plan.centre]) and not layer.central.requires_grad
         moved += sum(not torch.equal(core, was) for core, was in zip(layer.cores, cut.cores))
@@ -194,7 +192,8 @@ def test_eval_of_a_dense_model(tuned, glue, capsys):
     """Back to dense matrices, as any other library would save it: the same scores."""
     folder, said = tuned
     model = mpolab.to_dense(mpolab.load(folder))
-    model.save_pretrained("dense")
+    with quiet_transformers():
+        model.save_pretrained("dense")
     tiny_tokenizer().save_pretrained("dense")
     assert main("eval", "dense", "--task", "SST-2", "--data-dir", glue, "--max-length", "16", "--json", "--quiet") == 0
     assert told(capsys)["scores"]["dev"] == pytest.approx(said["scores"]["dev"], abs=1e-4)
@@ -373,7 +372,7 @@ def test_models_that_do_not_serve(bert, glue, capsys, tmp_path):
 def test_wrong_usage(capsys, options, part):
     with pytest.raises(SystemExit) as stop:
         main("compress", "minilm", "--out", "small", *options)
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert stop.value.code == 2 and part in err and "usage: mpolab compress" in err
 
 

@@ -77,7 +77,8 @@ def polarity(text: str) -> int:
     for stronger_first in (", although ", ", even though ", ", while it is true that "):
         if stronger_first in text:
             return polarity(text.split(stronger_first, 1)[0])
-    for denial in ("it is not true that ", "nobody would say that ", "i cannot agree that ", "it is wrong to say that "):
+    for denial in ("it is not true", "nobody would say", "i cannot agree", "it is wrong to say"):
+        denial += " that "
         if text.startswith(denial):
             return -polarity(text.removeprefix(denial))
     if " and " in text:
@@ -356,8 +357,9 @@ def upwards(heads) -> list[str]:
 
 @functools.cache
 def populations(cells: int) -> np.ndarray:
-    """How many live in each cell, (worlds, cells): up to four cells are inhabited, each by one, two or three. No pair of
-    sentences needs more: each asks for one cell (and for it to be full), and speaks of somebody who exists.
+    """How many live in each cell, (worlds, cells): up to four cells are inhabited, each by one, two or three.
+
+    No pair of sentences needs more: each asks for one cell (and for it to be full), and speaks of somebody who exists.
     """
     found = [np.zeros(cells, dtype=np.int8)]
     for inhabited in range(1, 5):
@@ -504,9 +506,8 @@ def _passive(vp) -> bool:
         chain += [leaf for child in vp[1] if child[0] != "VP" for leaf in leaves(child)[:1] if child[0][:1] in "VM"]
         vp = next((child for child in vp[1] if child[0] == "VP"), None)
     verbs = [(tag, word) for tag, word in chain if tag != "RB"]
-    return any(
-        a[1] in ("was", "were", "is", "are", "been", "being", "be") and b[0] == "VBN" for a, b in itertools.pairwise(verbs)
-    )
+    be = ("was", "were", "is", "are", "been", "being", "be")
+    return any(a[1] in be and b[0] == "VBN" for a, b in itertools.pairwise(verbs))
 
 
 def test_damaged_sentences_are_damaged():
@@ -705,7 +706,7 @@ def test_unknown_tasks_name_the_nearest():
 
 @pytest.mark.parametrize("sizes", [{}, {"train": 0}, {"train": -3}, {"train": 2.5}, {"train": True}, {"train": "9"}])
 def test_bad_sizes(sizes):
-    with pytest.raises(DataError, match="split|sizes"):
+    with pytest.raises(DataError, match=r"split|sizes"):
         offline_task("SST-2", sizes)
 
 
@@ -719,7 +720,7 @@ def test_more_rows_than_the_grammar_has(monkeypatch):
     """An exhausted set says how many there are instead of going on for ever."""
     from mpolab.grammar import tasks
 
-    monkeypatch.setitem(tasks.OFFLINE, "tiny", tasks.Offline(lambda s, l, m: {"text": s.dice.one("abcd")}, (0, 1)))
+    monkeypatch.setitem(tasks.OFFLINE, "tiny", tasks.Offline(lambda speaker, *_: {"text": speaker.dice.one("abcd")}, (0, 1)))
     assert len(offline_task("tiny", {"train": 4})["train"]) == 4
     with pytest.raises(DataError, match="about 4 different rows of tiny"):
         offline_task("tiny", {"train": 5})

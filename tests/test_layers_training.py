@@ -227,6 +227,7 @@ def test_functional_call_uses_what_it_is_given():
 
 def _replica(rank: int, world: int, folder: str, keep_weight: bool) -> None:
     """One process of the test below; the first one writes the averaged gradients."""
+    import faulthandler; faulthandler.dump_traceback_later(60)
     from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
 

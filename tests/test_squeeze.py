@@ -643,7 +643,7 @@ def test_what_squeeze_refuses():
     with pytest.raises(UnknownNameError, match="to_mpo"):
         squeeze(nn.Linear(4, 4), max_steps=1)
     assert same(everything(model), before)
-    squeeze(model, target=least)
+    assert squeeze(model, target=least).stopped == "target"
     assert sum(p.numel() for p in model.parameters()) == least
 
 
