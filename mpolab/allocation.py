@@ -21,7 +21,8 @@ from .spectra import Tails, greedy_path
 
 ALLOCATIONS = ("uniform", "spectra", "spectra-absolute")
 """How a budget is spread: the same for every matrix; by spectra, each matrix's error relative to its own norm (so that
-all matrices count alike); by spectra with absolute errors (so that a matrix of large norm counts more)."""
+all matrices count alike, and a large one, such as a word embedding, gives way first); by spectra with absolute errors
+(so that a matrix of large norm counts more; on MiniLM mild cuts then disturb the outputs more)."""
 
 WEIGHINGS = ("relative", "absolute")
 

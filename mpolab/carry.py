@@ -96,8 +96,12 @@ class Snapshot:
         self.model, self.optimizer = model, optimizer
         self._layers = {path: [_saved(core) for core in layer.cores] for path, layer in mpo_layers(model).items()}
         cores = {id(core) for layer in mpo_layers(model).values() for core in layer.cores}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in cores]
-        self._rest = [(tensor, _saved(tensor)) for tensor in (*rest, *model.buffers())]
+        self._rest = [(tensor, _saved(tensor)) for tensor in model.parameters() if id(tensor) not in cores]
+        self._buffers = [
+            (module, name, buffer, buffer.detach().clone())
+            for module in model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         if optimizer is not None:
             self._groups = [_settings(group) for group in optimizer.param_groups]
@@ -111,6 +115,8 @@ class Snapshot:
         for tensor, saved in self._rest:
             if tensor.data_ptr() != saved.data_ptr():
                 tensor.copy_(saved)
+        for module, name, buffer, saved in self._buffers:
+            setattr(module, name, buffer.copy_(saved))
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
             parameter.grad = None
@@ -123,10 +129,9 @@ class Snapshot:
             self.optimizer.state.update(self._state)
 
 
-def _saved(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of what may be written into; the memory itself of a frozen parameter."""
-    frozen = isinstance(tensor, nn.Parameter) and not tensor.requires_grad
-    return tensor.detach() if frozen else tensor.detach().clone()
+def _saved(parameter: nn.Parameter) -> torch.Tensor:
+    """A copy of what trains; the memory itself of what is frozen."""
+    return parameter.detach().clone() if parameter.requires_grad else parameter.detach()
 
 
 def _settings(group: dict) -> dict:

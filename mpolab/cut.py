@@ -28,8 +28,8 @@ from .errors import BondError, MatrixError, MatrixTypeError
 from .plans import Plan
 from .source import padding_energy
 
-BLOCKS = 4  # the products as long as the matrix are made in so many slabs of the long side, and blocks of the others
-LARGE = 300_000  # numbers in a core above which that pays
+SLABS, BLOCKS = 2, 4  # products as long as the matrix: slabs of the long side, blocks of the others
+LARGE = 300_000  # numbers in a core above which they pay
 RESOLVED = 1e-2  # singular values below this share of the largest are too small for float32 Gram matrices
 WELL_CONDITIONED = 1e-4  # smallest over largest diagonal entry of a Cholesky factor that may be divided by
 NULL = 1e-14  # eigenvalues of a Gram matrix below this share of its largest, times its size, count as zero
@@ -222,16 +222,15 @@ def _absorbed(core: torch.Tensor, gram: torch.Tensor, from_left: bool, exact: bo
     """A Gram matrix one core further in: sum_a T_a^T G T_a (from the left) or sum_a T_a G T_a^T, (d, a, e) cores.
 
     With G = F F^T it is the Gram matrix of F^T T (or of T F). F is triangular and the result symmetric, so of the 4 x 4
-    blocks of both products 10 are multiplied; the long side is taken in slabs that stay in the cache. `exact`: in
-    float64; else multiplied in float32 and added up in float64.
+    blocks of both products 10 are multiplied. `exact`: in float64; else in float32, and blocks added up in float64.
     """
     d, a, e = core.shape
     dtype = torch.float64 if exact else torch.float32
     factor = _lower_root(gram).to(dtype)
     size = e if from_left else d
     result = gram.new_zeros(size, size)
-    blocks = BLOCKS if core.numel() >= LARGE else 1
-    legs, width, height = -(-a // blocks), -(-len(factor) // blocks), -(-size // blocks)
+    slabs, blocks = (SLABS, BLOCKS) if core.numel() >= LARGE else (1, 1)
+    legs, width, height = -(-a // slabs), -(-len(factor) // blocks), -(-size // blocks)
     for first in range(0, a, legs):
         slab = core[:, first : first + legs].to(dtype)
         for k in range(0, len(factor), width):

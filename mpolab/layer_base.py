@@ -235,12 +235,9 @@ class MPOLayer(nn.Module):
         if torch.compiler.is_compiling():
             if torch.is_grad_enabled():
                 return contract(self.plan, self._cores(), dtype, self._fixed())
-            return self._weight_outside(dtype)
-        return self._weight_now(dtype)
-
-    @torch.compiler.disable
-    def _weight_outside(self, dtype: torch.dtype) -> torch.Tensor:
-        """A compiled graph would rebuild W in every call, so it asks for the kept one instead."""
+            # a graph would rebuild W in every call, so it asks for the kept one instead (as a decorator, `disable`
+            # would make importing this module twice as slow)
+            return torch.compiler.disable(self._weight_now)(dtype)
         return self._weight_now(dtype)
 
     def _weight_now(self, dtype: torch.dtype) -> torch.Tensor:
@@ -309,7 +306,8 @@ class MPOLayer(nn.Module):
             return True
         cores = self._cores()
         kept = not self.training and not (torch.is_grad_enabled() and any(core.requires_grad for core in cores))
-        return _choose(self.plan, tuple(core.shape[0] for core in cores), tokens, kept) == "factorized"
+        choose = _choose.__wrapped__ if torch.compiler.is_compiling() else _choose  # torch.compile ignores caches
+        return choose(self.plan, tuple(core.shape[0] for core in cores), tokens, kept) == "factorized"
 
     def _chained(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if torch.is_grad_enabled():

@@ -335,9 +335,10 @@ class MPOEmbedding(MPOLayer):
             raise MatrixTypeError(f"ids of dtype {ids.dtype} were given; expected torch.int64 or torch.int32.")
         if self.central.is_meta:
             return dense_lookup(ids, self.weight, self.padding_idx)
+        if torch.compiler.is_compiling():  # which rows there are depends on the ids, so no graph can hold it
+            return torch.compiler.disable(self._lookup)(ids)
         return self._lookup(ids)
 
-    @torch.compiler.disable  # which rows there are depends on the ids, so no graph can hold it
     def _lookup(self, ids: torch.Tensor) -> torch.Tensor:
         if ids.numel():
             low, high = (int(extreme) for extreme in torch.aminmax(ids))

@@ -292,7 +292,7 @@ def _deduplicated(documents: Iterable[Document]) -> list[Document]:
 def _split(documents: list[Document], seed: int, shares: dict[str, float]) -> dict[str, list[Document]]:
     """{"train": ..., and one part for each share of the words}; whole documents, in a seeded order.
 
-    A document larger than a tenth of a part's share goes to training, so that no single file makes a test set.
+    A document of more than a fifth of a part goes to training, so that no single file makes a test set.
     """
     order = list(documents)
     _shuffle(order, f"split {seed}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from test_panels import TRACE
 
 browser = pytest.importorskip("browser", reason="playwright is not installed")
 
@@ -17,8 +18,9 @@ pytestmark = [
 
 
 def notebook_of_panels(path: Path, names: list[str]) -> None:
-    """A notebook that shows every panel, one per cell."""
-    sources = ["from mpolab.panels import PANELS", *(f"PANELS[{name!r}]()" for name in names)]
+    """A notebook that shows every panel, one per cell: of the real model, and of the trace of a small squeezing."""
+    first = f"from mpolab.panels import PANELS\ntrace = {TRACE.to_dict()!r}"
+    sources = [first, *(f"PANELS[{name!r}]({'trace' if name == 'squeeze' else ''})" for name in names)]
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     nb.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(nb, str(path))

@@ -720,7 +720,10 @@ def test_more_rows_than_the_grammar_has(monkeypatch):
     """An exhausted set says how many there are instead of going on for ever."""
     from mpolab.grammar import tasks
 
-    monkeypatch.setitem(tasks.OFFLINE, "tiny", tasks.Offline(lambda speaker, *_: {"text": speaker.dice.one("abcd")}, (0, 1)))
+    def make(speaker, *_):
+        return {"text": speaker.dice.one("abcd")}
+
+    monkeypatch.setitem(tasks.OFFLINE, "tiny", tasks.Offline(make, (0, 1)))
     assert len(offline_task("tiny", {"train": 4})["train"]) == 4
     with pytest.raises(DataError, match="about 4 different rows of tiny"):
         offline_task("tiny", {"train": 5})

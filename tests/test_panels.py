@@ -11,10 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from mpolab import MPO
-from mpolab.errors import BondError, MatrixError, MatrixTypeError, UnknownNameError
+from mpolab import MPO, make_plan
+from mpolab.allocation import allocate
+from mpolab.errors import (
+    BondError,
+    DataError,
+    DataNotFoundError,
+    MatrixError,
+    MatrixTypeError,
+    UnknownNameError,
+)
 from mpolab.panels import PANELS
 from mpolab.panels.base import SLOW
+from mpolab.panels.compression import kind_and_layer
+from mpolab.trace import Matrix, Step, Trace
 from mpolab.workbench import Workbench
 
 SMALL = {
@@ -22,6 +32,23 @@ SMALL = {
     "query": torch.randn(36, 36, generator=torch.Generator().manual_seed(2)),
     "odd": torch.randn(37, 11, generator=torch.Generator().manual_seed(3)),
 }
+
+# What a squeezing of two matrices might have recorded; the last step was taken back.
+STEPS = [("a.query", 2, 9, 6, 0.1), ("b.query", 3, 9, 6, 0.2), ("a.query", 2, 6, 3, 0.4)]
+TRACE = Trace(
+    "estimate", 3, 1.0, None, 0, 80.0, 1000,
+    {path: Matrix((2, 3, 3, 2), (2, 3, 3, 2), (36, 36), (1, 4, 9, 9, 1)) for path in ("a.query", "b.query")},
+    [
+        Step(k, path, bond, before, after, error, error, error / 2, 80.0 - k, 1000 - 10 * k, accepted=k < 3)
+        for k, (path, bond, before, after, error) in enumerate(STEPS, start=1)
+    ],
+    "drop",
+)  # fmt: skip
+
+
+def made(name, source):
+    """A panel on matrices, or (the one that replays) on a trace."""
+    return PANELS[name](TRACE if name == "squeeze" else source)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +58,7 @@ def bench():
 
 @pytest.fixture(scope="module", params=PANELS)
 def panel(request, bench):
-    return PANELS[request.param](bench)
+    return made(request.param, bench)
 
 
 def sliders(panel):
@@ -43,7 +70,9 @@ def picture(panel):
 
 
 def test_the_promised_panels_are_there():
-    assert set(PANELS) == {"bond", "error", "spectrum", "information", "methods", "cost"}
+    assert set(PANELS) == {
+        "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze"
+    }  # fmt: skip
 
 
 def test_three_faces(panel):
@@ -73,8 +102,8 @@ def test_a_sweep_visits_settings_and_restores(panel):
 
 
 def test_the_same_setting_says_the_same(bench):
-    for name, make in PANELS.items():
-        assert make(bench).readout == make(bench).readout, name
+    for name in PANELS:
+        assert made(name, bench).readout == made(name, bench).readout, name
 
 
 def test_sliders_never_decompose(panel, monkeypatch):
@@ -130,8 +159,8 @@ def test_a_matrix_of_one_s_own():
     panel = PANELS["bond"](SMALL["query"], all=3)
     assert panel.readout.startswith("matrix (36 × 36)")
     for W in (torch.zeros(16, 16), torch.ones(16, 16).bfloat16(), torch.eye(16, dtype=torch.float64)):
-        for name, make in PANELS.items():
-            assert "nan" not in make(W).readout, name
+        for name in PANELS:
+            assert "nan" not in made(name, W).readout, name
 
 
 @pytest.mark.parametrize(
@@ -189,3 +218,71 @@ def test_a_matrix_that_cannot_be_decomposed_says_so_in_the_panel():
     panel = PANELS["bond"]({"good": SMALL["query"], "bad": torch.full((6, 6), float("nan"))}, matrix="good")
     panel.controls["matrix"].value = "bad"  # as the browser does
     assert "NaN" in panel.busy.value
+
+
+# -- the panels of whole models ----------------------------------------------------------------------
+
+
+def test_the_compression_panel_keeps_its_budgets(bench):
+    panel = PANELS["compression"](bench)
+    mpos = [bench.mpo(name) for name in bench.names]
+    whole = sum(mpo.plan.padded[0] * mpo.plan.padded[1] for mpo in mpos)
+    for ratio in (0.1, 0.3, 0.8):
+        for allocation in panel.controls["allocation"].options:
+            stored = panel.set(ratio=ratio, allocation=allocation).numbers()["stored"]
+            assert stored <= ratio * whole and f"{stored:,} of" in panel.readout
+        for mpo, bonds in zip(mpos, panel.set(allocation="uniform").numbers()["bonds"]):
+            assert bonds == mpo.truncate(ratio=ratio).bonds  # the same greedy path, walked once for all ratios
+        spread = panel.set(allocation="spectra").numbers()["bonds"]
+        assert spread == allocate([mpo.plan for mpo in mpos], [mpo.spectra for mpo in mpos], ratio)
+
+
+def test_the_compression_panel_s_error_is_that_of_all_matrices_together(bench):
+    numbers = PANELS["compression"](bench, ratio=0.4).numbers()
+    cuts = [bench.mpo(name).truncate(bond=d[1:-1]) for name, d in zip(numbers["names"], numbers["bonds"])]
+    lost = sum((cut.to_matrix() - bench.matrix(name)).square().sum() for name, cut in zip(numbers["names"], cuts))
+    norm = sum(bench.matrix(name).square().sum() for name in numbers["names"])
+    assert float((lost / norm) ** 0.5) <= numbers["error"] + 1e-6
+
+
+def test_the_lightweight_panel_counts_what_facts_count():
+    panel = PANELS["lightweight"]({"L0 query": torch.zeros(768, 768), "L0 FFN in": torch.zeros(3072, 768)})
+    assert "#Pr 258,736 of #To 3,207,856" in panel.readout  # 74,016 + 184,720 beside 589,824 + 2,359,296
+    assert "#Pr 235,489 of" in panel.set(factors="mpobert").readout  # 86,609 + 148,880
+    plan = make_plan((768, 768), 3)
+    outer = sum(plan.parameters(plan.full_bonds) - 96 * 96 * 64 for _ in range(1))
+    assert PANELS["lightweight"](torch.zeros(768, 768), n=3).numbers()["kinds"]["matrix"][0] == outer
+
+
+@pytest.mark.parametrize(
+    ("label", "place"),
+    [
+        ("L0 query", ("query", "L0")),
+        ("L11 attention output", ("attention output", "L11")),
+        ("dec L3 cross key", ("cross key", "dec L3")),
+        ("G0.1 FFN in", ("FFN in", "G0.1")),
+        ("word embedding", ("word embedding", "")),
+        ("LM head", ("LM head", "")),
+        ("L2", ("L2", "")),
+    ],
+)
+def test_labels_find_their_place_in_the_table(label, place):
+    assert kind_and_layer(label) == place
+
+
+def test_the_replay_shows_the_trace(monkeypatch):
+    panel = PANELS["squeeze"](TRACE, step=1)
+    assert "step 1 of 3" in panel.readout and "9 → 6" in panel.readout and "990 of 1,000" in panel.readout
+    assert panel.numbers()["left"] == {"a.query": 6 / 9, "b.query": 1.0}
+    last = panel.set(step=3)
+    assert "taken back" in last.readout and "980 of 1,000" in last.readout
+    assert last.numbers()["left"] == {"a.query": 6 / 9, "b.query": 6 / 9}
+    assert PANELS["squeeze"](TRACE.to_dict()).readout == PANELS["squeeze"]({"this run": TRACE}).readout
+
+
+def test_a_replay_of_nothing_says_what_is_needed(monkeypatch, tmp_path):
+    with pytest.raises(DataError, match="trace of a squeezing"):
+        PANELS["squeeze"](torch.zeros(3, 3))
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path))
+    with pytest.raises(DataNotFoundError, match="mpolab run --list"):
+        PANELS["squeeze"]()

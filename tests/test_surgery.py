@@ -141,12 +141,6 @@ def albert() -> nn.Module:
     return on_meta("AlbertForSequenceClassification", **ALBERT_BASE)
 
 
-def test_mpop_full_has_the_papers_counts():
-    """12.7 M in all, 1.2 M of them trained (MPOP Table 3); pooler in MPO, two labels."""
-    report = trainable_report(freeze_central(to_mpo(albert(), "mpop")))
-    assert (report.trainable, report.total, report.dense) == (1_187_574, 12_695_286, 11_685_122)
-
-
 def chain(sizes, bonds) -> tuple[int, int]:
     """(auxiliary, all) numbers of five cores with a_k = `sizes` and the four inner bonds."""
     bonds = [1, *bonds, 1]
@@ -176,37 +170,50 @@ def test_caps_per_kind(caps):
         assert (report.trainable, report.total) == (1_083_606, 10_897_430)
 
 
-def test_mpops_released_caps_have_the_papers_counts():
-    """MPOP Table 3's 1.1 M for ALBERT (10.59 M in all, printed 9), and Table 4's 7.7 / 70.4 M for BERT."""
-    report = trainable_report(freeze_central(to_mpo(albert(), MPOP_RELEASED)))
-    assert (report.trainable, report.total) == (1_109_707, 10_591_755)
-    plan = {
-        "word_embeddings": {"bond": 350},
-        r"self\.(query|key|value)|pooler\.dense": {"bond": 180},
-        r"attention\.output\.dense": {},
-        r"intermediate\.dense|output\.dense": {"bond": 240, "style": "mpop"},
-    }
-    report = trainable_report(freeze_central(to_mpo(on_meta("BertForSequenceClassification"), plan)))
-    assert (report.trainable, report.total) == (7_687_299, 70_399_267)
-
-
-def test_mpop_on_bert_at_full_rank():
-    """Printed in MPOP Table 5: 10.1 M trained."""
-    report = trainable_report(freeze_central(to_mpo(on_meta("BertForSequenceClassification"), "mpop")))
-    assert (report.trainable, report.total, report.dense) == (9_759_266, 118_876_706, 109_483_778)
-
-
-@pytest.mark.parametrize(
-    "layers, millions, without_embeddings", [(1, 31.517, 7.680), (2, 38.605, 14.768), (3, 45.693, 21.856)]
-)
-def test_the_last_layers_of_bert_alone(layers, millions, without_embeddings):
-    """MPOP Table 5, BERT_12 to BERT_10-12: printed with the embeddings' 23.8 M numbers."""
+def last_layers_of_bert(count: int) -> nn.Module:
+    """MPOP Table 5, BERT_12 to BERT_10-12: the last layers, pooler and classifier train, and the embeddings."""
     model = on_meta("BertForSequenceClassification").requires_grad_(False)
-    for part in (model.classifier, model.bert.pooler, *model.bert.encoder.layer[12 - layers :]):
+    for part in (model.classifier, model.bert.pooler, model.bert.embeddings, *model.bert.encoder.layer[12 - count :]):
         part.requires_grad_(True)
-    assert round(trainable_report(model).trainable / 1e6, 3) == without_embeddings
-    model.bert.embeddings.requires_grad_(True)
-    assert round(trainable_report(model).trainable / 1e6, 3) == millions
+    return model
+
+
+BERT_CAPS = {
+    "word_embeddings": {"bond": 350},
+    r"self\.(query|key|value)|pooler\.dense": {"bond": 180},
+    r"attention\.output\.dense": {},
+    r"(intermediate|output)\.dense": {"bond": 240, "style": "mpop"},
+}
+# What is counted, as printed (millions trained / in all), the model, and the numbers themselves.
+PAPER_COUNTS = [
+    ("MPOP Table 3, full+LFA", "1.2 / 12.7", lambda: freeze_central(to_mpo(albert())), (1_187_574, 12_695_286)),
+    ("MPOP Table 3, full", "12.7 / 12.7", lambda: to_mpo(albert()), (12_695_286, 12_695_286)),
+    ("MPOP Table 3, released caps", "1.1 / 9", lambda: freeze_central(to_mpo(albert(), MPOP_RELEASED)),
+     (1_109_707, 10_591_755)),
+    ("MPOP Table 4, BERT with caps", "7.7 / 70.4",
+     lambda: freeze_central(to_mpo(on_meta("BertForSequenceClassification"), BERT_CAPS)), (7_687_299, 70_399_267)),
+    ("MPOP Table 5, BERT at full rank", "10.1",
+     lambda: freeze_central(to_mpo(on_meta("BertForSequenceClassification"))), (9_759_266, 118_876_706)),
+    ("MPOP Table 5, BERT 12", "31.5", lambda: last_layers_of_bert(1), (31_517_186, 109_483_778)),
+    ("MPOP Table 5, BERT 11-12", "38.6", lambda: last_layers_of_bert(2), (38_605_058, 109_483_778)),
+    ("MPOP Table 5, BERT 10-12", "45.7", lambda: last_layers_of_bert(3), (45_692_930, 109_483_778)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what, printed, make, counts", PAPER_COUNTS, ids=[row[0] for row in PAPER_COUNTS])
+def test_the_counts_of_the_papers(what, printed, make, counts):
+    """`pytest -s -k counts_of_the_papers` prints the table: printed, trained, in all."""
+    report = trainable_report(make())
+    print(f"\n{what:32} {printed:>12} {report.trainable:>12,} {report.total:>12,}")
+    assert (report.trainable, report.total) == counts
+
+
+def test_table_5_counts_the_embeddings_as_well():
+    """Without them the three rows would read 7.7, 14.8 and 21.9 M."""
+    for layers, millions in ((1, 7.680), (2, 14.768), (3, 21.856)):
+        model = last_layers_of_bert(layers)
+        model.bert.embeddings.requires_grad_(False)
+        assert round(trainable_report(model).trainable / 1e6, 3) == millions
 
 
 @pytest.mark.parametrize("config, layers, each", [({}, 12, 644_196), (BERT_LARGE, 24, 1_182_720)])

@@ -26,7 +26,7 @@ from ..mpo import MPO
 from ..workbench import Workbench
 
 # The controls that may decompose or read a record; all others are sliders and only look up.
-SLOW = ("matrix", "matrices", "record", "n", "method", "slow")
+SLOW = ("matrix", "matrices", "record", "n", "method", "factors", "slow")
 STYLE = {"description_width": "initial"}
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from .. import viz
-from ..errors import DataError
+from .. import runs, viz
+from ..errors import DataError, DataNotFoundError
 from ..matrices import short_label
 from ..trace import STOPPED, Step, Trace
 from .base import STYLE, Panel, resize, slider
@@ -19,12 +19,21 @@ from .compression import as_table
 class SqueezePanel(Panel):
     """What MPOP Algorithm 2 did, step by step: bonds left, estimated and true error, metric. Notebook 02, section 10.
 
-    source: a `Trace`, what `Trace.to_dict` gave, or a dictionary of either (name -> trace) to choose from.
+    source: a `Trace`, what `Trace.to_dict` gave, or a dictionary of either (name -> trace) to choose from; by default
+    the traces in the committed records of runs.
     The grid shows each matrix's smallest bond next to its centre as a share of its size at the start; the matrix that
     the step cut is framed.
     """
 
     def look_at(self, source: object) -> None:
+        if source is None:
+            kept = runs.records()
+            source = {f"{r.recipe}, {r.scale}, seed {r.seed}": r.extra["trace"] for r in kept if "trace" in r.extra}
+            if not source:
+                raise DataNotFoundError(
+                    "there is no recorded squeezing to replay. Give a trace (mpolab.squeeze.squeeze returns one), or "
+                    "run a recipe that squeezes: mpolab run --list."
+                )
         if isinstance(source, Trace) or (isinstance(source, Mapping) and "steps" in source):
             source = {"this run": source}
         if not isinstance(source, Mapping) or not source:
