@@ -76,11 +76,15 @@ class Session:
     def train(self, steps: int, lr: float | None = None) -> float:
         """The mean loss of `steps` further updates; lr: another rate for these, and all after them, in every group.
 
-        Raises TrainingError for a loss that is no number; the weights are then those before that step.
+        Raises TrainingError for a loss that is no number (the weights are then those before that step), and for a
+        replaced parameter that is not contiguous.
         """
         engine, settings = self._engine, self._engine.settings
+        groups = self.optimizer.param_groups
+        if groups[0]["fused"] and not engine.can_fuse(groups):
+            raise TrainingError("a replaced parameter is not contiguous: make it of tensor.contiguous().")
         if lr is not None:
-            for group in self.optimizer.param_groups:
+            for group in groups:
                 group["lr"] = lr
         total = 0.0
         with quiet_transformers(), engine.streams:

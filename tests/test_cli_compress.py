@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 
 import pytest
 import torch
@@ -76,6 +78,7 @@ def test_every_matrix_is_cut_and_measured(bert, capsys):
     before = sum(p.numel() for p in load_pretrained(bert, tokenizer=False).model.parameters())
     after = sum(p.numel() for p in model.parameters())
     assert said["parameters"] == {"before": before, "after": after} and after < 0.6 * before
+    assert said["asked"] == {"plan": "mpop", "ratio": 0.5}
     assert said["load"] == 'model = mpolab.load("small")' and "data" not in said and "scores" not in said
 
 
@@ -130,6 +133,37 @@ def test_one_line_loads_it_in_a_fresh_process(bert, tmp_path, capsys):
 
     text = "a nice dog eats"
     assert AutoTokenizer.from_pretrained("small")(text).input_ids == tiny_tokenizer()(text).input_ids
+
+
+def test_a_head_stays(capsys, tmp_path):
+    save_tiny(tmp_path / "gpt", "GPT2LMHeadModel")
+    assert main("compress", "gpt", "--bond", "8", "--head", "causal-lm", "--out", "small", "--quiet") == 0
+    model = mpolab.load("small")
+    assert type(model).__name__ == "GPT2LMHeadModel"
+    assert torch.equal(model.lm_head.weight, model.transformer.wte.weight)  # tied, as it was
+    capsys.readouterr()
+    assert main("compress", "gpt", "--bond", "8", "--head", "sequence-classification", "--out", "other") == 2
+    paragraph(capsys.readouterr().err, "gpt has no head 'sequence-classification'", "score.weight would be random")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_reader_that_leaves_loses_nothing(bert, monkeypatch):
+    """`mpolab compress ... | head -1` saves the model all the same."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert main("compress", bert, "--bond", "4", "--out", "small", "--quiet") == 0
+    assert len(mpo_layers(mpolab.load("small"))) == MATRICES
+
+
+def test_json_of_an_undefined_score():
+    """No program but Python reads NaN."""
+    text = cli.shared.as_json({"scores": {"dev": {"spearman": float("nan"), "loss": 0.5}}, "bonds": [1, float("inf")]})
+    assert json.loads(text, parse_constant=None) == {
+        "scores": {"dev": {"spearman": None, "loss": 0.5}},
+        "bonds": [1, None],
+    }
 
 
 # ------------------------------------------------------------------------------------------- fine-tuning, and eval
@@ -366,6 +400,8 @@ def test_models_that_do_not_serve(bert, glue, capsys, tmp_path):
         (["--bond", "4", "--rows", "8"], "--rows only means something together with --task"),
         (["--bond", "4", "--squeeze"], "--squeeze only means something together with --task"),
         (["--bond", "4", "--step", "2"], "--step only means something together with --squeeze"),
+        (["--bond", "4", "--max-drop", "0"], "--max-drop only means something together with --squeeze"),
+        (["--bond", "4", "--task", "RTE", "--head", "causal-lm"], "leave out --head"),
         (["--task", "RTE", "--squeeze"], "needs an end: --ratio, --max-drop or both"),
         (["--task", "RTE", "--squeeze", "--bond", "4"], "a size given with --ratio, not --bond"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--allocation", "spectra"], "leave out --allocation"),

@@ -183,6 +183,18 @@ def test_tensors_have_their_own_rate_and_biases_do_not_decay(tokenizer):
     assert [g["lr"] for g in same] == [1e-3] * 3
 
 
+def test_views_with_gaps_are_trained_right(tokenizer):
+    """torch's fused AdamW would walk through them as if they had none."""
+    models = [tiny_model(dropout=0.0), tiny_model(dropout=0.0)]
+    wide = torch.zeros(2, 64)
+    wide[:, :32] = models[1].classifier.weight.detach()
+    models[1].classifier.weight = nn.Parameter(wide[:, :32])
+    for model in models:
+        fine_tune(model, tokenizer, tiny_data(select=0), but(QUICK, epochs=1), progress=False)
+    for a, b in zip(models[0].parameters(), models[1].parameters()):
+        torch.testing.assert_close(a, b)
+
+
 def test_the_schedule_moves_both_rates(tokenizer):
     model = tiny_model()
     model.extra = Cores()
@@ -429,6 +441,9 @@ def test_parameters_may_be_replaced_between_segments(tokenizer):
         assert session.evaluate("select") == pytest.approx(alone)
         poison(model)
         with pytest.raises(TrainingError, match="the loss is nan at step 7"):
+            session.train(1)
+        session.optimizer.param_groups[0]["params"].append(nn.Parameter(torch.zeros(4, 4)[:, :2]))
+        with pytest.raises(TrainingError, match="not contiguous"):
             session.train(1)
     assert set(vars(model)) == set(vars(tiny_model()))
 

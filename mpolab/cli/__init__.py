@@ -8,12 +8,12 @@ which describes its options, and a function of these; torch is imported when tha
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from .. import errors
 from . import bench, compress, decompose, evaluate, run
+from .shared import stop_output
 
 # What the caller can put right. Anything else is a defect of this package and keeps its traceback.
 REFUSALS = (
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         return arguments.call(arguments)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stop_output()
         return 0
     except REFUSALS as error:
         print(f"mpolab: {' '.join(str(error).split())}", file=sys.stderr)

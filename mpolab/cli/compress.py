@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from . import heads, squeezing
-from .shared import check_out, command, counted, not_negative, positive, say, table
+from .shared import as_json, check_out, command, counted, not_negative, positive, say, show, table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,8 +42,9 @@ MODEL is looked for as `mpolab decompose --help` says.
 {heads.TASK_HELP}
 examples:
   mpolab compress minilm --ratio 0.3 --out small
-  mpolab compress gpt2 --error 0.2 --plan mpobert --out small-gpt2
-  mpolab compress minilm --ratio 0.3 --allocation spectra --task SST-2 --out small-sst2
+  mpolab compress gpt2 --head causal-lm --error 0.2 --out small-gpt2
+  mpolab compress minilm --ratio 0.5 --task SST-2 --lr 1e-4 --out small-sst2
+  mpolab compress minilm --ratio 0.3 --allocation spectra --out small-too
   mpolab compress minilm --bond 150 --task MRPC --data-dir ~/glue --rows 1000 --out small-mrpc
   mpolab compress minilm --ratio 0.8 --squeeze --max-drop 2 --task RTE --out squeezed
   mpolab eval small-sst2 --task SST-2
@@ -68,6 +68,12 @@ def add(commands: Any) -> None:
     about = "put MPOs in place of a model's matrices; fine-tune and squeeze them; save the model"
     parser = command(commands, "compress", compress, about, DESCRIPTION, EPILOG)
     parser.add_argument("model", metavar="MODEL", help="'minilm', a folder, or a name on the Hugging Face hub")
+
+    parser.add_argument(
+        "--head",
+        metavar="NAME",
+        help="keep this head of the model, e.g. causal-lm or masked-lm (default: no head, or the one for --task)",
+    )
 
     size = parser.add_argument_group("how much to keep (one of them)").add_mutually_exclusive_group()
     size.add_argument("--ratio", type=float, metavar="R", help="at most this share of the matrices' numbers, e.g. 0.3")
@@ -142,9 +148,11 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     complain = arguments.parser.error
     sizes = [name for name in SIZES if getattr(arguments, name) is not None]
     for needed, options in (("task", ONLY_WITH_TASK), ("squeeze", ONLY_WITH_SQUEEZE)):
-        given = [option for name, option in options.items() if getattr(arguments, name)]
+        given = [option for name, option in options.items() if getattr(arguments, name) not in (None, False)]
         if given and not getattr(arguments, needed):
             complain(f"{given[0]} only means something together with --{needed}")
+    if arguments.head and arguments.task:
+        complain("--task puts on its own head; leave out --head")
     if arguments.squeeze:
         if sizes not in ([], ["ratio"]):
             complain(f"--squeeze goes down to a size given with --ratio, not --{sizes[0]}")
@@ -170,44 +178,50 @@ def compress(arguments: argparse.Namespace) -> int:
     from ..training import fine_tune
 
     data, settings = _data_and_settings(arguments)
-    pretrained = _load(arguments, data)
+    pretrained = _load(arguments, data, settings)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     before = trainable_report(model).total
     originals = _cut(model, arguments)
-    result: dict[str, Any] = {"model": pretrained.describe(), "plan": arguments.plan, "ratio": arguments.ratio}
-    show = _printer(arguments.json)
+    asked = {name: getattr(arguments, name) for name in ("plan", *SIZES) if getattr(arguments, name) is not None}
+    result: dict[str, Any] = {"model": pretrained.describe(), "asked": asked}
+
+    def tell(*lines: str) -> None:  # as soon as it is known, since training takes its time; JSON comes at the end
+        if not arguments.json:
+            show("\n".join(lines))
 
     if arguments.squeeze:
         aim = squeezing.aim(model, arguments.ratio, arguments.step or squeezing.STEP)  # complains before the long part
     else:
         result["matrices"] = _records(model, originals)
-        show(_matrix_lines(result["matrices"]))
+        tell(*_matrix_lines(result["matrices"]))
+        originals.clear()  # their memory
     if data is not None:
         result["data"] = data.describe()
-        outcome = fine_tune(freeze_central(model), tokenizer, data, settings, arguments.seed, progress=not quiet)
+        freeze_central(model)
+        outcome = fine_tune(model, tokenizer, data, settings, arguments.seed, progress=not quiet)
         result["scores"] = _reported(outcome.scores)
-        show(heads.score_lines(data, result["scores"], ", before squeezing" if arguments.squeeze else ""))
+        tell(*heads.score_lines(data, result["scores"], ", before squeezing" if arguments.squeeze else ""))
     trace = None
     if arguments.squeeze:
         result["scores before squeezing"] = result.pop("scores")
         trace, scores = squeezing.run(model, tokenizer, data, settings, aim, arguments)
         result["matrices"], result["scores"] = _records(model, originals), _reported(scores)
         result["squeeze"] = squeezing.summary(trace)
-        show(_matrix_lines(result["matrices"]))
-        show([squeezing.line(trace, data), *heads.score_lines(data, result["scores"], ", squeezed")])
+        tell(*_matrix_lines(result["matrices"]))
+        tell(squeezing.line(trace, data), *heads.score_lines(data, result["scores"], ", squeezed"))
     counts = trainable_report(model)
     result["parameters"] = {"before": before, "after": counts.total}
     line = f"#To: {before:,} before, {counts.total:,} after ({counts.total / before:.3f})"
     if data is not None:
         result["parameters"]["trainable"] = counts.trainable
         line += f"; #Pr: {counts.trainable:,}"
-    show([line])
+    tell(line)
 
     _save(pretrained, arguments.out, trace)
     loads = f"model = mpolab.load({json.dumps(str(arguments.out))})"
     result |= {"out": str(arguments.out), "load": loads, "seconds": round(time.perf_counter() - start, 1)}
     if arguments.json:
-        print(json.dumps(result, indent=1))
+        show(as_json(result))
     say(f"saved to {arguments.out} after {result['seconds']} s; this line loads it:\n  {loads}", quiet)
     return 0
 
@@ -236,13 +250,20 @@ def _data_and_settings(arguments: argparse.Namespace) -> tuple[TaskData | None, 
     return data, settings
 
 
-def _load(arguments: argparse.Namespace, data: TaskData | None) -> Pretrained:
+def _load(arguments: argparse.Namespace, data: TaskData | None, settings: Settings | None) -> Pretrained:
+    from .. import prepare
     from ..pretrained import load_pretrained
 
-    if data is None:
-        pretrained = load_pretrained(arguments.model)
-    else:
+    if data is not None:
         pretrained = heads.to_train(arguments.model, data.task, arguments.seed)
+        prepare.check_model(pretrained.model, pretrained.tokenizer, settings)  # before the slow part
+    else:
+        pretrained = load_pretrained(arguments.model, head=arguments.head)
+        if pretrained.new:
+            raise CheckpointError(
+                f"{pretrained.name} has no head {arguments.head!r}: {', '.join(pretrained.new)} would be random. Leave "
+                "--head out, or name a --task to train one."
+            )
     say(f"model: {pretrained.describe()}; from {pretrained.source}", arguments.quiet)
     return pretrained
 
@@ -297,11 +318,6 @@ def _matrix_lines(records: list[dict[str, Any]]) -> list[str]:
 def _reported(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Without the rows that chose, which tell too much good."""
     return {split: found for split, found in scores.items() if split != "select"}
-
-
-def _printer(silent: bool) -> Callable[[list[str]], None]:
-    """Prints lines as soon as they are known (training takes its time), or nothing where JSON follows at the end."""
-    return (lambda lines: None) if silent else (lambda lines: print("\n".join(lines), flush=True))
 
 
 def _save(pretrained: Pretrained, out: Path, trace: Trace | None) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from .heads import TASK_HELP, add_data, checked, rows_to_score, score_lines, to_score
-from .shared import command, positive, say
+from .shared import as_json, command, positive, say, show
 
 DESCRIPTION = """\
 Score a model on the dev rows of a task, without training. DIR is a folder that `mpolab compress
@@ -48,7 +47,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     scores = training.evaluate(model, tokenizer, data, tuple(data.splits), settings)
     if arguments.json:
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        print(json.dumps({"data": data.describe(), "parameters": parameters, "scores": scores}, indent=1))
+        show(as_json({"data": data.describe(), "parameters": parameters, "scores": scores}))
     else:
-        print("\n".join(score_lines(data, scores)))
+        show("\n".join(score_lines(data, scores)))
     return 0

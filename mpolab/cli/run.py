@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .heads import score_line
-from .shared import command, say
+from .shared import as_json, command, say, show
 
 if TYPE_CHECKING:
     from ..jobs import Recipe
@@ -78,9 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         say(f"record: {path}", quiet)
     if leader and arguments.json:
-        print(json.dumps(dataclasses.asdict(record), indent=1))
+        show(as_json(dataclasses.asdict(record)))
     elif leader:
-        print("\n".join(_lines(record)))
+        show("\n".join(_lines(record)))
     return 0
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +26,32 @@ def say(text: str, quiet: bool = False) -> None:
     """A line about the result, to stderr."""
     if not quiet:
         print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """A result, to stdout, at once; work goes on where its reader, such as `head`, has left."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        stop_output()
+
+
+def stop_output() -> None:
+    """Sends what is still printed nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_json(value: Any) -> str:
+    """JSON that every program reads: a number that is none (an undefined correlation) is null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def counted(number: int, one: str, many: str) -> str:
