@@ -2,8 +2,9 @@
 
 The chain is seen as three tensors: the left half L (i_L, j_L, d), the central core C (d, i_c, j_c, e) and the right
 half R (e, i_R, j_R); a half has all cores on its side contracted and is small. Then W = L C R, two matrix products and
-one reordering of the legs. With N entries in W the products cost 2 N d and 2 N e FLOPs at full bonds, so rebuilding
-768 x 3072 costs as much as 577 tokens of a dense layer, whatever the number of tokens is.
+one reordering of the legs; the product over the larger bond comes first. With N entries in W the products cost 2 N d
+and 2 N e FLOPs at full bonds, so rebuilding 768 x 3072 costs as much as 577 tokens of a dense layer, however many
+tokens there are.
 
 Autograd would keep L C for the backward pass, which is as large as W at full bonds. Written by hand nothing is kept
 but the cores: `_Rebuild` makes W (whoever multiplies with it keeps it), `_Linear` does not even keep that. Both leave
@@ -14,6 +15,7 @@ MPOP eqs. 1 and 2; what the FLOPs are is worked out in notebook 01, section 8.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -88,16 +90,21 @@ class Thirds:
         # two cores have nothing right of the centre: a half of size one stands in
         self._rights = right_products(self.cores[c + 1 :]) if c + 1 < plan.n else [self.centre.new_ones(1, 1, 1)]
         self.left, self.right = self._lefts[-1], self._rights[-1]  # (i_L, j_L, d), (e, i_R, j_R)
+        self.sizes = _sizes(plan, [core.shape[0] for core in self.cores])
+        self.left_first = _flops_left_first(*self.sizes) <= _flops_right_first(*self.sizes)
 
-    def left_centre(self) -> torch.Tensor:
-        """L C: (i_L j_L i_c j_c, e)."""
-        bond, _, _, after = self.centre.shape
-        return (self.left.reshape(-1, bond) @ self.centre.reshape(bond, -1)).reshape(-1, after)
+    def first_product(self) -> torch.Tensor:
+        """L C, (i_L j_L i_c j_c, e), or C R, (d, i_c j_c i_R j_R)."""
+        left, d, middle, e, right = self.sizes
+        if self.left_first:
+            return (self.left.reshape(left, d) @ self.centre.reshape(d, middle * e)).view(left * middle, e)
+        return (self.centre.reshape(d * middle, e) @ self.right.reshape(e, right)).view(d, middle * right)
 
-    def matrix(self, left_centre: torch.Tensor) -> torch.Tensor:
-        """W (I, J), contiguous, from L C."""
-        product = left_centre @ self.right.reshape(self.right.shape[0], -1)  # (i_L j_L i_c j_c, i_R j_R)
-        legs = product.reshape(*self.left.shape[:2], *self.centre.shape[1:3], *self.right.shape[1:])
+    def matrix(self, first: torch.Tensor) -> torch.Tensor:
+        """W (I, J), contiguous, from the first product."""
+        left, d, _, e, right = self.sizes
+        product = first @ self.right.reshape(e, right) if self.left_first else self.left.reshape(left, d) @ first
+        legs = product.view(*self.left.shape[:2], *self.centre.shape[1:3], *self.right.shape[1:])
         W = legs.permute(0, 2, 4, 1, 3, 5).reshape(self.plan.padded)
         return W[: self.plan.shape[0], : self.plan.shape[1]].contiguous() if self.plan.is_padded else W
 
@@ -117,25 +124,34 @@ class Thirds:
         return legs.view(*(i * j for i, j in sizes))
 
     def gradients(
-        self, grad: torch.Tensor, needed: Sequence[bool], left_centre: torch.Tensor | None
+        self, grad: torch.Tensor, needed: Sequence[bool], first: torch.Tensor | None
     ) -> list[torch.Tensor | None]:
-        """Gradients of the cores from W's, `in_core_order`; None where not needed. left_centre: if it is at hand.
+        """Gradients of the cores from W's (`in_core_order`), None where not needed. first: `first_product`, if at hand.
 
         Five products of the size of a rebuild's two if all cores need one, two to four otherwise.
         """
-        c, (bond, _, _, after) = self.plan.centre, self.centre.shape
-        flat = grad.reshape(-1, grad.shape[2])  # (i_L j_L i_c j_c, i_R j_R)
+        c, (size_l, d, _, e, size_r) = self.plan.centre, self.sizes
+        L, C, R = self.left.reshape(size_l, d), self.centre, self.right.reshape(e, size_r)
+        lefts, centres, rights = any(needed[:c]), needed[c], any(needed[c + 1 :])
         left = centre = right = None
-        if any(needed[c + 1 :]):
-            left_centre = self.left_centre() if left_centre is None else left_centre
-            right = (left_centre.T @ flat).view_as(self.right)
-        del left_centre
-        if any(needed[: c + 1]):
-            seen = (flat @ self.right.reshape(after, -1).T).reshape(grad.shape[0], -1)  # (i_L j_L, i_c j_c e)
-            if needed[c]:
-                centre = (self.left.reshape(-1, bond).T @ seen).view_as(self.centre)
-            if any(needed[:c]):
-                left = (seen @ self.centre.reshape(bond, -1).T).view_as(self.left)
+        if first is None and (rights if self.left_first else lefts):
+            first = self.first_product()
+        if self.left_first:
+            if rights:
+                right = first.T @ grad.view(-1, size_r)
+            del first
+            if lefts or centres:
+                seen = (grad.view(-1, size_r) @ R.T).view(size_l, -1)  # (i_L j_L, i_c j_c e)
+                centre = L.T @ seen if centres else None
+                left = seen @ C.reshape(d, -1).T if lefts else None
+        else:
+            if lefts:
+                left = grad.view(size_l, -1) @ first.T
+            del first
+            if rights or centres:
+                seen = (L.T @ grad.view(size_l, -1)).view(-1, size_r)  # (d i_c j_c, i_R j_R)
+                centre = seen @ R.T if centres else None
+                right = C.reshape(-1, e).T @ seen if rights else None
         return self.core_gradients(left, centre, right, needed)
 
     def core_gradients(
@@ -143,11 +159,34 @@ class Thirds:
     ) -> list[torch.Tensor | None]:
         """Gradients of all cores from those of L, C and R (None where no core in it needs one)."""
         c, n = self.plan.centre, self.plan.n
-        lefts = [None] * c if left is None else left_gradients(self.cores[:c], self._lefts, left)
-        rights = [None] * (n - c - 1)
+        lefts, rights = [None] * c, [None] * (n - c - 1)
+        if left is not None:
+            lefts = left_gradients(self.cores[:c], self._lefts, left.view_as(self.left))
         if right is not None and c + 1 < n:
-            rights = right_gradients(self.cores[c + 1 :], self._rights, right)
+            rights = right_gradients(self.cores[c + 1 :], self._rights, right.view_as(self.right))
+        centre = None if centre is None else centre.view_as(self.centre)
         return [grad if wanted else None for grad, wanted in zip([*lefts, centre, *rights], needed)]
+
+
+def _sizes(plan: Plan, bonds: Sequence[int]) -> tuple[int, int, int, int, int]:
+    """i_L j_L, d, i_c j_c, e, i_R j_R."""
+    c = plan.centre
+    after = bonds[c + 1] if c + 1 < plan.n else 1
+    return math.prod(plan.sizes[:c]), bonds[c], plan.sizes[c], after, math.prod(plan.sizes[c + 1 :])
+
+
+def _flops_left_first(left: int, d: int, centre: int, e: int, right: int) -> int:
+    return 2 * left * centre * e * (d + right)
+
+
+def _flops_right_first(left: int, d: int, centre: int, e: int, right: int) -> int:
+    return 2 * d * centre * right * (e + left)
+
+
+def rebuild_flops(plan: Plan, bonds: Sequence[int]) -> int:
+    """Of the two large products in a rebuild, in the better order."""
+    sizes = _sizes(plan, bonds)
+    return min(_flops_left_first(*sizes), _flops_right_first(*sizes))
 
 
 # -- W ---------------------------------------------------------------------------------------------
@@ -160,7 +199,7 @@ def contract(plan: Plan, cores: Cores, dtype: torch.dtype | None = None, fixed: 
     Computed in at least float32 and without autocast, then rounded once to `dtype`, by default the cores'.
     """
     thirds = Thirds(plan, cores)
-    return _with_row(thirds.matrix(thirds.left_centre()).to(dtype or cores[0].dtype), fixed)
+    return _with_row(thirds.matrix(thirds.first_product()).to(dtype or cores[0].dtype), fixed)
 
 
 def _with_row(W: torch.Tensor, fixed: FixedRow | None) -> torch.Tensor:
@@ -236,14 +275,14 @@ class _Linear(torch.autograd.Function):
         x, *cores = ctx.saved_tensors
         _, _, needs_x, needs_bias, *needed = ctx.needs_input_grad
         flat = grad.reshape(-1, grad.shape[-1])  # (tokens, I)
-        thirds, grad_x, left_centre = Thirds(ctx.plan, cores), None, None
+        thirds, grad_x, first = Thirds(ctx.plan, cores), None, None
         if needs_x:
-            left_centre = thirds.left_centre()
-            grad_x = (flat @ _with_row(thirds.matrix(left_centre).to(x.dtype), ctx.fixed)).view_as(x)
+            first = thirds.first_product()
+            grad_x = (flat @ _with_row(thirds.matrix(first).to(x.dtype), ctx.fixed)).view_as(x)
         grads = [None] * len(cores)
         if any(needed):
             grad_W = thirds.in_core_order(flat.T @ x.reshape(-1, x.shape[-1]), ctx.fixed)
-            grads = _as(thirds.gradients(grad_W, needed, left_centre), cores)
+            grads = _as(thirds.gradients(grad_W, needed, first), cores)
         return None, None, grad_x, flat.sum(0) if needs_bias else None, *grads
 
 

@@ -279,8 +279,10 @@ def test_squeezing_to_a_size(bert, glue, capsys):
 
 def test_squeezing_until_it_hurts(bert, glue, capsys, monkeypatch):
     """The step after which the metric has fallen too far is taken back; the trace keeps it."""
-    from mpolab import session
+    from mpolab import session, squeeze
 
+    asked, squeezed = {}, squeeze.squeeze
+    monkeypatch.setattr(squeeze, "squeeze", lambda model, **more: asked.update(more) or squeezed(model, **more))
     values = iter([90.0, 89.0, 88.5, 84.0, 1.0])
     real = session.Session.evaluate
     monkeypatch.setattr(
@@ -292,6 +294,7 @@ def test_squeezing_until_it_hurts(bert, glue, capsys, monkeypatch):
     monkeypatch.setattr(session.Session, "splits", ("train", "dev"))
     assert main("compress", bert, *arguments, "--tune-steps", "1", "--out", "small", "--json", "--quiet") == 0
     said = told(capsys)
+    assert isinstance(asked["optimizer"], torch.optim.AdamW)  # the one that tunes goes on across cuts
     trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
     assert [step.accepted for step in trace.steps] == [True, True, False]
     assert (trace.max_drop, trace.step, trace.target) == (2, 0.25, None)
@@ -360,7 +363,7 @@ REFUSED = {
     "too many rows": (["--bond", "4", "--task", "SST-2", "--data-dir", "GLUE", "--rows", "500"], ["select=125"]),
     "too many tokens": (["--bond", "4", "--task", "SST-2", "--data-dir", "GLUE", "--rows", "8"], ["64 positions"]),
     "a squeezed size": (
-        ["--task", "SST-2", "--data-dir", "GLUE", "--rows", "8", "--squeeze", "--ratio", "0.01"],
+        [*TUNE, "--data-dir", "GLUE", "--rows", "8", "--squeeze", "--ratio", "0.01"],
         ["ratio = 0.01 is out of reach by squeezing", "leave out --squeeze"],
     ),
 }

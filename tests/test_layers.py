@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import linear as dense_linear
 
-from mpolab import MPO, cost, layer_base
+from mpolab import MPO, cost, layer_base, rebuild
 from mpolab.errors import BondError, MatrixError, MatrixTypeError, UnknownNameError
 from mpolab.layers import MODES, LowRankAdapter, MPOEmbedding, MPOLinear, MPOTiedHead, rebuild_once, rebuild_once_in
 from mpolab.plans import Plan
@@ -362,17 +362,41 @@ def test_rebuild_once_in_a_model_survives_an_error_and_a_copy(contractions):
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 4096])
-@pytest.mark.parametrize("training", [True, False])
-def test_auto_follows_the_cost_rule(tokens, training, monkeypatch):
-    layer_base._choose.cache_clear()
-    layer = make_layer((4, 4, 4, 4, 3), (4, 4, 8, 6, 4), (2, 4, 4, 2)).train(training)
-    went = []
-    W = torch.zeros(768, 3072)
+@pytest.mark.parametrize("way", ["kept", "not kept", "training"])
+def test_auto_follows_the_cost_rule(tokens, way, monkeypatch):
+    layer = make_layer((4, 4, 4, 4, 3), (4, 4, 8, 6, 4), (2, 4, 4, 2)).train(way != "kept")
+    went, W = [], torch.zeros(768, 3072)
     monkeypatch.setattr(MPOLinear, "_chained", lambda self, x, bias: went.append("factorized"))
     monkeypatch.setattr(MPOLinear, "_weight", lambda self, dtype: went.append("reconstruct") or W)
-    with torch.set_grad_enabled(training):
+    with torch.set_grad_enabled(way == "training"):
         layer(torch.zeros(tokens, 3072))
-    assert went == [cost.choose(layer.plan, layer.bonds, tokens, cached=not training)]
+    if way == "training":
+        assert went == [layer_base.choose_for_training(layer.plan, tuple(layer.bonds), tokens)]
+    else:
+        assert went == [cost.choose(layer.plan, layer.bonds, tokens, cached=way == "kept")]
+
+
+def test_training_rule_by_hand():
+    """Two cores of 8x8 and bond 2: 64x64."""
+    plan, bonds = Plan((8, 8), (8, 8), (64, 64)), (1, 2, 1)
+    # a token: 8 * 64 * 1 * 2 and 64 * 8 * 2 * 1 multiply-adds; writes 8 * 64 * 2 and 64 * 8 * 1 numbers
+    chained = 3 * 2 * 2048 + layer_base.FLOPS_PER_WRITE * 1536
+    # L (64, 2) C (2, 64): two FLOPs for each; the half right of the centre is a single 1
+    rebuilt = 3.5 * min(2 * 64 * 64 * (2 + 1), 2 * 2 * 64 * (1 + 64)) + layer_base.FLOPS_PER_REORDER * 64 * 64
+    turn = int(rebuilt // (chained - 3 * 2 * 64 * 64))  # the last number of tokens at which the chain is cheaper
+    assert layer_base.choose_for_training(plan, bonds, turn) == "factorized"
+    assert layer_base.choose_for_training(plan, bonds, turn + 1) == "reconstruct"
+
+
+def test_rebuild_flops_are_those_counted():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for bonds in ((4, 16, 3, 4), (4, 3, 16, 4)):
+        layer = make_layer((2, 2, 2, 2, 2), (2, 2, 2, 2, 2), bonds)
+        halves = 2 * (4 * 4 * 4 * bonds[1] + 4 * 4 * 4 * bonds[2])  # the cores of both sides
+        with torch.no_grad(), FlopCounterMode(display=False) as counted:
+            layer.weight  # noqa: B018
+        assert counted.get_total_flops() == rebuild.rebuild_flops(layer.plan, layer.bonds) + halves
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import importlib.util
 import json
 
 import pytest
-from small import tiny_model, tiny_tokenizer
+from small import settle, tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
 
 from mpolab import pretrained, recipes, runs, training
@@ -29,8 +29,13 @@ TINY = Recipe(
 )
 
 
+@pytest.fixture(scope="module")
+def settled():
+    settle()
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, settled):
     """A folder with a tiny model in it, where results and checkpoints go as well."""
     folder = tmp_path / "tiny"
     with pretrained.quiet_transformers():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import small
 import torch
-from small import digest, tiny_data, tiny_model, tiny_tokenizer
+from small import digest, settle, tiny_data, tiny_model, tiny_tokenizer
 
 from mpolab import snapshots
 from mpolab.errors import CheckpointError, TrainingError
@@ -25,6 +25,7 @@ QUICK = Settings(epochs=3, batch_size=16, lr=5e-3, max_length=24, eval_every=4, 
 
 @pytest.fixture(scope="module")
 def tokenizer():
+    settle()
     return tiny_tokenizer()
 
 

@@ -146,11 +146,12 @@ _step.__name__ = "number"
 def _check_usage(arguments: argparse.Namespace) -> None:
     """Ends with a usage error where options contradict each other."""
     complain = arguments.parser.error
-    sizes = [name for name in SIZES if getattr(arguments, name) is not None]
+    given = {name for name, value in vars(arguments).items() if value is not None and value is not False}
+    sizes = [name for name in SIZES if name in given]
     for needed, options in (("task", ONLY_WITH_TASK), ("squeeze", ONLY_WITH_SQUEEZE)):
-        given = [option for name, option in options.items() if getattr(arguments, name) not in (None, False)]
-        if given and not getattr(arguments, needed):
-            complain(f"{given[0]} only means something together with --{needed}")
+        idle = [option for name, option in options.items() if name in given]
+        if idle and needed not in given:
+            complain(f"{idle[0]} only means something together with --{needed}")
     if arguments.head and arguments.task:
         complain("--task puts on its own head; leave out --head")
     if arguments.squeeze:

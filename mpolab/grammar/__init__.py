@@ -9,7 +9,8 @@
     floors         what a task gives away            probes         ten probing tasks
 
 These sets are made to be learnt from, not to replace GLUE: a score on one of them says nothing of a score on the other,
-which is why their rows are recorded under "toy-..." names.
+which is why their rows are recorded under "toy-..." names. What a model must beat on them is what `floors` gives.
+Notebook 02 ("Lightweight fine-tuning") trains on them where nothing else is at hand.
 """
 
 from .floors import bag_of_words, floors, majority

@@ -7,19 +7,17 @@ what belongs to its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from . import lexicon as words
 from .clauses import NP, Clause, Style, with_synonym
 from .dice import Dice, pool_of
-from .lexicon import Noun, Verb
+from .lexicon import Verb
 
 ODDS = {
     "name": 0.25,  # a person is a name rather than a noun
     "plural": 0.25,
     "adjective": 0.4,
-    "negated": 0.15,
     "synonym": 0.5,
     "passive": 0.4,
     "front": 0.35,
@@ -34,7 +32,6 @@ FRAMES = {
     "giving": ("ditransitive", "person", "thing"),
 }
 STORY = ("person-person", "person-person", "person-thing")
-NATURE = ("person-animal", "animal-animal")  # the other genre, for MNLI's mismatched sets
 ALL_FRAMES = tuple(FRAMES)
 
 
@@ -57,22 +54,25 @@ VERBS_BY_FRAME = _verbs_table()
 class Speaker:
     """Draws clauses from `dice` that belong to `pool`.
 
-    genre: names of FRAMES to draw from. spare: what was made on the way to something else, for whoever made it.
+    spare: what was made on the way to something else, for whoever made it.
     """
 
-    def __init__(self, dice: Dice, pool: str, genre: Sequence[str] = STORY):
-        self.dice, self.pool, self.genre = dice, pool, genre
+    def __init__(self, dice: Dice, pool: str):
+        self.dice, self.pool = dice, pool
         self.spare: dict[str, list[list[str]]] = {}
 
     def owns(self, *key: str) -> bool:
+        """Whether what these words say together, in any order, belongs to this speaker's pool."""
         return pool_of("|".join(sorted(key))) == self.pool
 
-    def core(self, frame: str | None = None, names: bool = True) -> Clause:
-        """A bare clause of this speaker's pool: verb and participants, in the past. names: people may have names."""
+    def core(self, frame: str, names: bool = True) -> Clause:
+        """A bare clause of this speaker's pool: verb and participants, in the past.
+
+        frame: one of FRAMES. names: people may have names.
+        """
         dice = self.dice
         while True:
-            name = frame or dice.one(self.genre)
-            verb = dice.one(VERBS_BY_FRAME[name])
+            verb = dice.one(VERBS_BY_FRAME[frame])
             subject = self.participant(verb.subjects, names)
             taken, key = None, [subject.head, min(verb.base, verb.same or verb.base)]
             if verb.frame != "intransitive":
@@ -112,7 +112,7 @@ class Speaker:
             return np
         return replace(np, adjectives=(self.dice.one(words.ADJECTIVES_OF[np.noun.kind]),))
 
-    def fact(self, frame: str | None = None, place: float = 0.6, time: float = 0.6, negated: float = 0.0) -> Clause:
+    def fact(self, frame: str, place: float = 0.6, time: float = 0.6, negated: float = 0.0) -> Clause:
         """A core with adjectives, plurals, a place and a time; the floats are probabilities."""
         dice, clause = self.dice, self.core(frame)
         changes = {}
@@ -159,7 +159,5 @@ def related(one: NP, other: NP) -> bool:
     """Whether one noun is a hypernym of the other, so that a change of word may change nothing."""
     if one.noun is None or other.noun is None:
         return False
-    a: Noun = one.noun
-    b: Noun = other.noun
-    return a.word in b.above or b.word in a.above
+    return one.noun.word in other.noun.above or other.noun.word in one.noun.above
 

@@ -93,7 +93,7 @@ def offline_task(name: str, sizes: Mapping[str, int] | None = None, seed: int = 
     sizes: {split: rows}, by default 1,000 for training and 500 for each of the others. Any split names may be used:
     those that begin with "train" draw on the training pool, "dev", "valid" and "select" on the dev pool, all others on
     the test pool; "..._mismatched" of MNLI speaks of animals instead of people. A split's rows depend on the name, the
-    seed and the split only, so a longer split begins with a shorter one. About 7,000 rows a second.
+    seed and the split only, so a longer split begins with a shorter one. Ten thousand rows take one to three seconds.
 
     "probing" gives sentences with a bracketed tree and all features that an undamaged sentence has; "probing-tense" and
     so on are classification tasks.
