@@ -6,6 +6,7 @@ what the modes do. Notebook 02, "Lightweight fine-tuning".
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import math
 import threading
@@ -26,6 +27,7 @@ from .rebuild import FixedRow, contract, rebuild, rebuild_flops, recomputed_line
 MODES = ("reconstruct", "factorized", "auto")
 FLOPS_PER_WRITE = 200  # to write one number of a chain's activations, there and back, takes the time of so many FLOPs
 FLOPS_PER_REORDER = 700  # to put one entry of W and of its gradient in place
+MOST_TOKENS = 1 << 20
 
 
 # -- a rebuilt W, and for how long -----------------------------------------------------------------
@@ -130,6 +132,7 @@ class MPOLayer(nn.Module):
         )
         self._spectra: list[torch.Tensor] | None = None
         self._kept = _Kept()
+        self._turns = tuple(bonds[:-1]), _turning_points(plan, tuple(bonds[:-1]))
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -307,13 +310,12 @@ class MPOLayer(nn.Module):
         if self.mode == "factorized":
             return True
         cores = self._cores()
-        bonds = (*(core.shape[0] for core in cores), 1)
+        bonds = tuple(core.shape[0] for core in cores)
+        if bonds != self._turns[0]:
+            self._turns = bonds, _turning_points(self.plan, bonds)
         if torch.is_grad_enabled() and any(core.requires_grad for core in cores):
-            choose, arguments = choose_for_training, (self.plan, bonds, tokens)
-        else:
-            choose, arguments = _choose, (self.plan, bonds, tokens, not self.training)
-        choose = choose.__wrapped__ if torch.compiler.is_compiling() else choose  # torch.compile ignores caches
-        return choose(*arguments) == "factorized"
+            return tokens <= self._turns[1]["training"]
+        return tokens <= self._turns[1]["rebuilt" if self.training else "kept"]
 
     def _chained(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if torch.is_grad_enabled():
@@ -339,13 +341,23 @@ class MPOLayer(nn.Module):
         return f"{self.plan}, bonds {bonds}, ratio {self.ratio:.3g}, mode={self.mode}"
 
 
-@lru_cache(maxsize=65536)
-def _choose(plan: Plan, bonds: tuple[int, ...], tokens: int, kept: bool) -> str:
-    return cost.choose(plan, bonds, tokens, kept)
+@lru_cache(maxsize=4096)
+def _turning_points(plan: Plan, bonds: tuple[int, ...]) -> dict[str, int]:
+    """The most tokens for which the chain is chosen, for "auto"; bonds d_0 .. d_{n-1}.
+
+    Looked up instead of asking the rule each time: it takes longer to think than a small layer to compute.
+    """
+    bonds = (*bonds, 1)
+    rules = {
+        "kept": lambda tokens: cost.choose(plan, bonds, tokens, cached=True),
+        "rebuilt": lambda tokens: cost.choose(plan, bonds, tokens, cached=False),
+        "training": lambda tokens: choose_for_training(plan, bonds, tokens),
+    }
+    every = range(1, MOST_TOKENS + 1)
+    return {name: bisect.bisect(every, False, key=lambda t: rule(t) != "factorized") for name, rule in rules.items()}
 
 
-@lru_cache(maxsize=65536)
-def choose_for_training(plan: Plan, bonds: tuple[int, ...], tokens: int) -> str:
+def choose_for_training(plan: Plan, bonds: Sequence[int], tokens: int) -> str:
     """`cost.choose` for a forward and a backward pass: "reconstruct" or "factorized", whichever should take less time.
 
     A chain's backward pass takes twice its FLOPs again and writes more than it; a rebuild's takes 2.5 times its FLOPs
