@@ -72,7 +72,7 @@ class SqueezePanel(Panel):
     def draw(self, numbers: dict[str, Any]) -> Figure:
         trace, step = self.trace, numbers["step"]
         figure, (grid, errors, metric) = viz.figure(11.5, 3.9, [2.2, 1.1, 1.1])
-        grid.set_position((0.11, 0.12, 0.37, 0.7))
+        grid.set_position((0.11, 0.12, 0.355, 0.7))
         paths = list(numbers["left"])
         names = [short_label(path) for path in paths]
         if len(set(names)) < len(names):  # two matrices of one label: the paths tell them apart
@@ -100,6 +100,8 @@ class SqueezePanel(Panel):
             mark=self.value("step"),
             legend="lower left",
         )
+        if not points:
+            metric.text(0.5, 0.5, "not measured", ha="center", color=viz.MUTED, fontsize=9, transform=metric.transAxes)
         if trace.baseline is not None and trace.max_drop is not None:
             metric.axhline(trace.baseline - trace.max_drop, color=viz.PRINTED, linewidth=1.0, linestyle="--")
         viz.head(
