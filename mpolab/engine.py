@@ -73,6 +73,9 @@ def parameter_groups(model: nn.Module, settings: Settings) -> list[dict[str, Any
     ]
 
 
+_MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
+
+
 class Engine(Trainer):
     """A Trainer for one model and the tokenized splits of one task; `training.make_trainer` builds it.
 
@@ -104,7 +107,7 @@ class Engine(Trainer):
         self.streams = Streams(seed)
         self.objective = KINDS[kind]
         self._scored: Rows | None = None
-        self._before = set(model.__dict__), getattr(getattr(model, "config", None), "use_cache", None)
+        self._use_cache = getattr(getattr(model, "config", None), "use_cache", None)
         args = _arguments(settings, self.work, seed)
         micro = settings.micro_batch(args.world_size)
         args.per_device_train_batch_size = micro
@@ -171,6 +174,11 @@ class Engine(Trainer):
         found = self.evaluate(self.rows[split], metric_key_prefix=split)
         named = {key.removeprefix(f"{split}_"): value for key, value in found.items() if key.startswith(f"{split}_")}
         return {key: value for key, value in named.items() if key not in TIMES}
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        if self.meter is None:
+            self.start_meter()
+        return super().train(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -286,11 +294,10 @@ class Engine(Trainer):
 
     def close(self) -> None:
         self._stack.close()
-        names, use_cache = self._before
-        for name in set(self.model.__dict__) - names:
-            del self.model.__dict__[name]
-        if use_cache is not None:
-            self.model.config.use_cache = use_cache
+        for name in _MARKS:  # accelerate's: an autocast around forward, among others
+            self.model.__dict__.pop(name, None)
+        if self._use_cache is not None:
+            self.model.config.use_cache = self._use_cache
         self.model.eval()
 
 

@@ -194,6 +194,8 @@ def _resume_point(engine: Engine, data: TaskData | TextData, seed: int, resume: 
         "data": data.describe(),
         "model": type(engine.model).__name__,
         "tensors": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
+        "device": engine.args.device.type,
+        "processes": engine.args.world_size,  # each has its own stream of dropout
     }
     if engine.args.process_index == 0:
         snapshots.claim(engine.work, about, fresh=not resume)

@@ -102,6 +102,24 @@ def family(kind: str) -> nn.Module:
     raise KeyError(kind)
 
 
+def save_family(folder: Path, kind: str) -> Path:
+    """The folder, with a tiny model of that family in it."""
+    from mpolab.pretrained import quiet_transformers
+
+    with quiet_transformers():
+        family(kind).save_pretrained(folder)
+    return folder
+
+
+def message(error, *parts: str) -> str:
+    """The text of a caught error: one paragraph that has every part."""
+    text = str(error.value)
+    assert "\n" not in text
+    for part in parts:
+        assert part in text, f"{part!r} not in {text!r}"
+    return text
+
+
 def sentences(count: int, seed: int, kind: str = "single") -> list[dict]:
     """Rows whose label the words give away: 1 with "good", 0 with "bad" (regression: how many words)."""
     g = torch.Generator().manual_seed(seed)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from small import family
+from small import message, save_family
 from torch import nn
 
 from mpolab import models, pretrained
@@ -22,23 +21,8 @@ needs_package = pytest.mark.skipif(
 
 @pytest.fixture
 def saved(tmp_path):
-    """save(kind) -> a folder with a tiny model of that kind."""
-
-    def save(kind: str, name: str = "tiny") -> Path:
-        with models.quiet_transformers():
-            family(kind).save_pretrained(tmp_path / name)
-        return tmp_path / name
-
-    return save
-
-
-def message(error, *parts: str) -> str:
-    """The text of `error`: one paragraph that has every part."""
-    text = str(error.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text, f"{part!r} not in {text!r}"
-    return text
+    """saved(kind) -> a folder with a tiny model of that kind."""
+    return lambda kind, name="tiny": save_family(tmp_path / name, kind)
 
 
 def test_the_facade_has_both_rooms():
