@@ -146,7 +146,9 @@ def _write(model: nn.Module, tokenizer: Any, tensors: dict, about: dict, stage: 
         # the plan goes into the weights' header as well: whoever finds two that differ knows that they do not belong
         save_file(tensors, stage / WEIGHTS, metadata={"format": "pt", "mpolab": text})
         (stage / ABOUT).write_text(text + "\n", encoding="utf-8")
+        usual = (stage / ABOUT).stat().st_mode  # safetensors makes files that only their owner reads
         for file in _in_order(stage):
+            file.chmod(usual)
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
     except (OSError, SafetensorError) as problem:

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import online
 from .errors import DataError
+from .online import HUB_SECONDS
 from .tasks import Task
-
-HUB_SECONDS = 4.0
-"""How long one look-up may take before the hub counts as unreachable; HF_HUB_ETAG_TIMEOUT overrides it."""
-
-_TRUE = {"1", "ON", "YES", "TRUE"}
 
 
 @dataclass(frozen=True)
@@ -119,28 +114,13 @@ def _no_requests() -> Iterator[None]:
 
 def unreachable(repository: str) -> str:
     """Why the data set `repository` cannot be fetched now, in a few words; empty where it can."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
-    # The library reads the variable when it is imported; one that is set later counts as well.
-    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+    if online.switched_off():
         return "offline: HF_HUB_OFFLINE is set"
-    url = hf_hub_url(repository, "README.md", repo_type="dataset")
-    seconds = constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else HUB_SECONDS
-    outcome: list[Exception | None] = []
-
-    def probe() -> None:
-        try:
-            get_hf_file_metadata(url, timeout=seconds)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    # In a thread, because a request's timeout does not cover the look-up of the host's name.
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(seconds + 1.0)
-    failure = outcome[0] if outcome else TimeoutError()
+    seconds = online.patience(HUB_SECONDS)
+    failure = online.problem(hf_hub_url(repository, "README.md", repo_type="dataset"), seconds)
     if failure is None or isinstance(failure, EntryNotFoundError):  # a repository without a README answers too
         return ""
     if isinstance(failure, GatedRepoError):

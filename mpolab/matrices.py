@@ -75,7 +75,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
 CROSS_ATTENTION = r"(?:^|\.)(?:crossattention|EncDecAttention|encoder_attn|cross_attn)\."
 
 
-def _role(name: str) -> tuple[str, int | None, str]:
+def role(name: str) -> tuple[str, int | None, str]:
     """(kind, layer, short label) of the module path `name`."""
     found = next(((kind, label or kind) for end, kind, label in KINDS if re.search(rf"(?:^|\.)(?:{end})$", name)), None)
     prefix, layer = "", None
@@ -97,7 +97,7 @@ def short_label(name: str) -> str:
     A path that no entry of `KINDS` knows is returned unchanged. `Matrix.label` is this label, or the whole path where
     two matrices of one model would share it.
     """
-    return _role(name)[2]
+    return role(name)[2]
 
 
 def matrices(model: nn.Module | Pretrained, include_small: bool = False) -> dict[str, Matrix]:
@@ -116,7 +116,7 @@ def matrices(model: nn.Module | Pretrained, include_small: bool = False) -> dict
         if not isinstance(module, (nn.Linear, nn.Embedding)) and not (conv1d and isinstance(module, conv1d)):
             continue
         weight = module.weight
-        kind, layer, label = _role(name)
+        kind, layer, label = role(name)
         small = isinstance(module, nn.Embedding) and kind != "word embedding"
         if weight.ndim != 2 or id(weight) in seen or (small and not include_small):
             continue

@@ -16,8 +16,6 @@ from .pretrained import (
     quiet_transformers,
 )
 
-_quiet_transformers = quiet_transformers  # its older name
-
 __all__ = [
     "ALIASES",
     "CROSS_ATTENTION",

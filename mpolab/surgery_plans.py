@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .errors import BondError, PlanError, unknown
-from .matrices import _role as role
+from .matrices import role
 from .plans import Plan, make_plan
 
 EMBEDDING, ATTENTION, FFN, POOLER = "word embedding", "attention", "FFN", "pooler"

@@ -161,6 +161,7 @@ def test_the_files_say_what_they_are(saved):
     assert query["bonds"] == layer.bonds and query["rows"] == list(layer.plan.rows) and query["mode"] == "auto"
     tied = json.loads((saved["bert"][1] / "mpolab.json").read_text())["tied"]
     assert tied == {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1  # nobody is shut out from one of them
 
 
 def test_settings_and_ties_come_back(saved):

@@ -25,7 +25,7 @@ def folder(tmp_path_factory) -> Path:
     torch.manual_seed(3)
     config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
     path = tmp_path_factory.mktemp("models") / "tiny-bert"
-    with models._quiet_transformers():
+    with models.quiet_transformers():
         BertModel(config).save_pretrained(path)
     return path
 

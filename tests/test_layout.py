@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "baselines": {"plans", "spectra", "decomposition", "mpo"},
     "cost": {"plans", "decomposition", "mpo"},
     # matrices inside models
-    "pretrained": set(),
+    "online": set(),
+    "pretrained": {"online"},
     "matrices": {"pretrained"},
     "models": {"pretrained", "matrices"},  # the public name of both
     "workbench": {"plans", "decomposition", "halves", "mpo", "models"},
@@ -56,7 +57,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "glue": {"folders", "tasks"},
     "squad": {"folders"},
     "releases": {"folders", "glue", "squad", "tasks"},
-    "hub": {"tasks"},
+    "hub": {"online", "tasks"},
     "corpora": {"folders", "tasks"},
     "data": {"tasks", "folders", "releases", "corpora", "hub", "grammar", "texts"},
     "metrics": {"tasks"},

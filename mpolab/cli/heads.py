@@ -115,13 +115,13 @@ def to_score(name: str, task: Task) -> tuple[nn.Module, Any, str]:
     Raises CheckpointError where the head is missing or answers another question.
     """
     from ..checkpoint import ABOUT, load
-    from ..pretrained import load_pretrained
+    from ..pretrained import load_pretrained, load_tokenizer
 
     head, class_ending = HEADS[task.kind]
     advice = f"Train one: mpolab compress MODEL --ratio 0.5 --task {task.base} --out NEW_DIR."
     folder = Path(name).expanduser()
     if (folder / ABOUT).is_file():
-        model, tokenizer = load(folder), tokenizer_of(folder)
+        model, tokenizer = load(folder), load_tokenizer(folder)
         count = sum(parameter.numel() for parameter in model.parameters())
         about = f"{folder.resolve().name} (compressed): {type(model).__name__}, {count:,} parameters"
         has = type(model).__name__.endswith(class_ending)
@@ -169,22 +169,6 @@ def _check_labels(name: str, config: Any, task: Task, advice: str) -> None:
 
 def _plain(label: str) -> str:
     return "".join(filter(str.isalnum, label.casefold()))
-
-
-def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer that lies in a folder, or None."""
-    import transformers
-
-    from ..pretrained import _TOKENIZER_FILES, quiet_transformers
-
-    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
-        return None  # AutoTokenizer might make an empty one
-    try:
-        with quiet_transformers():
-            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers' own library raises bare Exception
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"the tokenizer in {str(folder)!r} cannot be loaded: {reason}") from error
 
 
 # --------------------------------------------------------------------------------------------------------- scores
