@@ -8,14 +8,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import training
+from . import metrics, training
 from .data import TaskData
 from .errors import unknown
+from .grammar import bag_of_words_answers, majority_answers
 from .pretrained import Pretrained
 from .runs import SCALES, Record
 from .training import Outcome, Settings
@@ -137,6 +140,18 @@ def fine_tuned(job: Job) -> Outcome:
     )
 
 
+def answered_without_training(job: Job, answers: Callable[[Sequence, Sequence], list]) -> Outcome:
+    """What any training must beat: `answers` is one of the grammar's floors, called with the rows of train and of dev.
+
+    No model is used, so #Pr and #To are 0, and there is no loss.
+    """
+    train, dev = job.data.splits["train"], job.data.splits["dev"]
+    start = time.perf_counter()
+    scores = metrics.glue(job.data.task, answers(train, dev), [row["label"] for row in dev])
+    seconds = time.perf_counter() - start
+    return Outcome({"dev": scores}, [], [], 0, None, seconds, 0, "none", trainable=0, total=0)
+
+
 @dataclass(frozen=True)
 class Method:
     """prepare: what is done to `job.model` before it is trained (must come out alike each time: a run that is resumed
@@ -146,3 +161,16 @@ class Method:
     about: str
     prepare: Callable[[Job], None] = as_it_is
     train: Callable[[Job], Outcome] = fine_tuned
+
+
+FLOORS: dict[str, Method] = {
+    "majority": Method(
+        "no model: always the most frequent label of the training rows (of a score, their mean)",
+        train=partial(answered_without_training, answers=majority_answers),
+    ),
+    "bag_of_words": Method(
+        "no model: linear, of which words stand in which of the texts",
+        train=partial(answered_without_training, answers=bag_of_words_answers),
+    ),
+}
+"""What any trained model must beat, on the same rows."""

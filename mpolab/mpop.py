@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from .errors import UnknownNameError
-from .jobs import Job, Method, Recipe, fine_tuned
+from .jobs import FLOORS, Job, Method, Recipe, fine_tuned
 from .matrices import matrices
 from .session import Session
 from .squeeze import squeeze, straight
@@ -148,6 +148,8 @@ COMPARED: dict[str, tuple[str, float]] = {
     "last-1-embedding": ("last_1_embedding", 1e-3),
     "last-2-embedding": ("last_2_embedding", 1e-3),
     "last-3-embedding": ("last_3_embedding", 1e-3),
+    "majority": ("majority", 1e-3),  # these two train no model
+    "bag-of-words": ("bag_of_words", 1e-3),
 }
 """End of a recipe's name -> (method, learning rate)."""
 
@@ -156,7 +158,7 @@ TASKS = ("SST-2", "MRPC", "RTE", "STS-B")
 RECIPES: tuple[Recipe, ...] = tuple(
     Recipe(
         name=f"mpop-{task.lower()}-{name}",
-        about=f"MPOP Tables 3 and 5 on {task}: {METHODS[method].about}.",
+        about=f"MPOP Tables 3 and 5 on {task}: {(METHODS | FLOORS)[method].about}.",
         task=task,
         method=method,
         settings=Settings(epochs=3, batch_size=32, lr=lr, max_length=128),

@@ -19,7 +19,7 @@ from typing import Any
 from . import mpop, runs
 from .data import TaskData, load_task, task_named
 from .errors import TrainingError, unknown
-from .jobs import Job, Method, Recipe
+from .jobs import FLOORS, Job, Method, Recipe
 from .pretrained import load_pretrained
 from .runs import Record
 from .training import Settings
@@ -28,6 +28,7 @@ from .training import Settings
 
 METHODS: dict[str, Method] = {
     "full": Method("the dense model, all parameters train"),
+    **FLOORS,
     **mpop.METHODS,
 }
 """Every method by its name."""
@@ -116,7 +117,7 @@ def run(
         fields=recipe.fields(scale),
         command=_command(recipe, scale, seed, data_dir, source),
         data=data.describe(),
-        model=loaded.describe(),
+        model=loaded.describe() if outcome.total else "none",
         seconds=round(outcome.seconds, 2),
         peak_bytes=outcome.peak_bytes,
         memory=outcome.memory,

@@ -75,7 +75,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "session": {"data", "pretrained", "settings", "features", "training"},
     # runs
     "runs": {"storage"},
-    "jobs": {"data", "pretrained", "runs", "training", "recipes"},  # a recipe is run by the table it stands in
+    # a recipe is run by the table it stands in
+    "jobs": {"data", "grammar", "metrics", "pretrained", "runs", "training", "recipes"},
     "mpop": {"jobs", "matrices", "surgery_plans", "surgery", "squeeze", "trace", "training", "session"},
     "recipes": ANYTHING,
     "viz": set(),  # numbers only

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from mpolab import pretrained, recipes, runs, training
 from mpolab.errors import CheckpointError, DataNotFoundError, ModelNotFoundError, UnknownNameError
+from mpolab.grammar import bag_of_words, majority
 from mpolab.recipes import METHODS, RECIPES, Method, Recipe
 from mpolab.training import Settings
 
@@ -112,6 +113,19 @@ def test_from_the_rows_to_the_record(place, monkeypatch):
     assert recipes.load_or_run(TINY, seed=4) == other
     monkeypatch.setenv("MPOLAB_SCALE", "laptop")
     assert set(TINY.run(None, progress=False).scores["dev"]) == {"loss", "spearman", "pearson"}
+
+
+@pytest.mark.parametrize("method, scorer", [("majority", majority), ("bag_of_words", bag_of_words)])
+def test_a_floor_is_of_the_rows_that_a_model_gets(method, scorer, place):
+    """Scored by the metrics of the task; the grammar's own scores of the same answers are the oracle."""
+    recipe = dataclasses.replace(TINY, name="floor", method=method)
+    for scale, metric in (("smoke", "accuracy"), ("laptop", "pearson")):
+        record = recipes.run(recipe, scale, seed=3, progress=False)
+        drawn = recipes._data(recipe.at(scale), 3, None, None)
+        assert record.data == drawn.describe() and (record.trainable, record.total, record.model) == (0, 0, "none")
+        expected = scorer(drawn.splits["train"], drawn.splits["dev"])[metric]
+        assert record.scores["dev"][metric] == pytest.approx(expected, abs=1e-6)
+        assert set(record.scores["dev"]) == set(drawn.task.metrics)
 
 
 class Interrupt(TrainerCallback):

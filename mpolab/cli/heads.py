@@ -181,4 +181,5 @@ def score_lines(data: TaskData, scores: dict[str, dict[str, float]], when: str =
 def score_line(task: str, split: str, rows: int, scores: dict[str, float], when: str = "") -> str:
     """ "SST-2 dev, 872 rows: accuracy 91.28, loss 0.2431": metrics in percent, the loss in nats."""
     values = [f"{metric} {value:.2f}" for metric, value in scores.items() if metric != "loss"]
-    return f"{task} {split}, {rows:,} rows{when}: {', '.join(values)}, loss {scores['loss']:.4f}"
+    values += [f"loss {scores['loss']:.4f}"] if "loss" in scores else []  # a bag of words has none
+    return f"{task} {split}, {rows:,} rows{when}: {', '.join(values)}"

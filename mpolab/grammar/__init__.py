@@ -13,8 +13,17 @@ which is why their rows are recorded under "toy-..." names. What a model must be
 Notebook 02 ("Lightweight fine-tuning") trains on them where nothing else is at hand.
 """
 
-from .floors import bag_of_words, floors, majority
+from .floors import bag_of_words, bag_of_words_answers, floors, majority, majority_answers
 from .probes import PROBES
 from .tasks import OFFLINE, offline_task
 
-__all__ = ["OFFLINE", "PROBES", "bag_of_words", "floors", "majority", "offline_task"]
+__all__ = [
+    "OFFLINE",
+    "PROBES",
+    "bag_of_words",
+    "bag_of_words_answers",
+    "floors",
+    "majority",
+    "majority_answers",
+    "offline_task",
+]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,38 +16,54 @@ from ..errors import DataError
 Rows = Sequence[Mapping]
 
 
-def majority(train: Rows, dev: Rows) -> dict[str, float]:
-    """Scores, in per cent, of always giving the most frequent label (a score's mean; the first answer-like words of
-    the paragraph's first sentence for a question)."""
+def majority_answers(train: Rows, dev: Rows) -> list:
+    """What always giving the most frequent label answers to the rows of dev: class numbers; of a score the mean; to a
+    question the first answer-like words of the paragraph's first sentence."""
     _check(train, dev)
     if "answers" in dev[0]:
-        return _span_scores(dev, [" ".join(row["context"].split()[:2]) for row in dev])
+        return [" ".join(row["context"].split()[:2]) for row in dev]
+    labels = [row["label"] for row in train]
     if _is_score(train):
-        return _regression(np.zeros(len(dev)), dev)
-    common = Counter(row["label"] for row in train).most_common(1)[0][0]
-    return _classification([common] * len(dev), dev)
+        return [float(np.mean(labels))] * len(dev)
+    return [Counter(labels).most_common(1)[0][0]] * len(dev)
 
 
-def bag_of_words(train: Rows, dev: Rows) -> dict[str, float]:
-    """Scores, in per cent, of a linear model of which words stand where (in the first or the second text).
+def bag_of_words_answers(train: Rows, dev: Rows) -> list:
+    """The same of a linear model of which words stand where (in the first or the second text).
 
     Classification: logistic regression; a score: ridge regression; a question: the sentence that shares most words with
     it, without the words that stand in the question.
     """
     _check(train, dev)
     if "answers" in dev[0]:
-        return _span_scores(dev, [_overlapping(row) for row in dev])
+        return [_overlapping(row) for row in dev]
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression, Ridge
 
+    labels = [row["label"] for row in train]
+    if len(set(labels)) == 1:
+        return majority_answers(train, dev)
     count = CountVectorizer(token_pattern=r"\S+", lowercase=False)
     known, new = count.fit_transform(map(_marked, train)), count.transform(map(_marked, dev))
-    labels = [row["label"] for row in train]
-    if _is_score(train):
-        return _regression(Ridge(alpha=1.0).fit(known, labels).predict(new), dev)
-    if len(set(labels)) == 1:
-        return majority(train, dev)
-    return _classification(LogisticRegression(max_iter=2000).fit(known, labels).predict(new), dev)
+    model = Ridge(alpha=1.0) if _is_score(train) else LogisticRegression(max_iter=2000)
+    return model.fit(known, labels).predict(new).tolist()
+
+
+def majority(train: Rows, dev: Rows) -> dict[str, float]:
+    """Scores of `majority_answers` in per cent."""
+    return _scores(train, dev, majority_answers)
+
+
+def bag_of_words(train: Rows, dev: Rows) -> dict[str, float]:
+    """Scores of `bag_of_words_answers` in per cent."""
+    return _scores(train, dev, bag_of_words_answers)
+
+
+def _scores(train: Rows, dev: Rows, answers: Callable[[Rows, Rows], list]) -> dict[str, float]:
+    given = answers(train, dev)
+    if "answers" in dev[0]:
+        return _span_scores(dev, given)
+    return _regression(np.asarray(given), dev) if _is_score(train) else _classification(given, dev)
 
 
 def floors(splits: Mapping[str, Rows], train: str = "train", dev: str = "dev") -> dict[str, dict[str, float]]:
