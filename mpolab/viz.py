@@ -421,6 +421,28 @@ def draw_scores(
     tidy(ax, title, xlabel, ylabel)
 
 
+def draw_seeds(
+    ax: Axes,
+    values: Mapping[str, Sequence[float]],
+    title: str = "",
+    xlabel: str = "",
+    floor: float | None = None,
+    colours: Mapping[str, str] | None = None,
+) -> None:
+    """One row a name, from the top: a ring a run, a stroke at their mean; a dashed line at `floor`."""
+    for k, (name, runs) in enumerate(values.items()):
+        colour = (colours or {}).get(name, AUXILIARY)
+        ax.plot(runs, [k] * len(runs), "o", markerfacecolor="none", markeredgecolor=colour, markersize=5)
+        mean = float(np.mean(runs))
+        ax.plot([mean, mean], [k - 0.32, k + 0.32], color=colour, linewidth=2.2, solid_capstyle="butt")
+    if floor is not None:
+        ax.axvline(floor, color=MUTED, linewidth=1.0, linestyle="--")
+    tidy(ax, title, xlabel)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.5, -0.5)
+    ax.grid(False, axis="y")
+
+
 def draw_matrix(
     ax: Axes, matrix: Sequence[Sequence[float]], title: str = "", xlabel: str = "", ylabel: str = ""
 ) -> None:

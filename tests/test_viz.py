@@ -28,6 +28,7 @@ DRAWN = {
     "draw_trained": lambda ax: viz.draw_trained(ax, {"query": (1000, 5000), "FFN in": (10, 20)}),
     "draw_grid": lambda ax: viz.draw_grid(ax, [[1, np.nan], [0.2, 0.3]], ["a", "b"], ["c", "d"], mark=(0, 1)),
     "draw_scores": lambda ax: viz.draw_scores(ax, {"full": (1.0, 80, 79, 81), "MPOP": (0.5, 78, 70, 79)}, mark=0.7),
+    "draw_seeds": lambda ax: viz.draw_seeds(ax, {"a": [1.0, 2.0, 4.0], "b": [3.0]}, floor=2.5),
     "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),
 }
 
@@ -45,6 +46,15 @@ def test_drawing(name):
     drawn = viz.png(figure)
     assert drawn.startswith(b"\x89PNG") and drawn != blank
     assert drawn == viz.png(figure)  # the same picture every time
+
+
+def test_seeds_stand_at_their_values_and_the_stroke_at_their_mean():
+    _, (ax,) = viz.figure()
+    viz.draw_seeds(ax, {"a": [1.0, 2.0, 6.0], "b": [5.0]}, floor=2.5)
+    rings, stroke, *_ = ax.lines
+    assert list(rings.get_xdata()) == [1, 2, 6] and set(rings.get_ydata()) == {0}
+    assert list(stroke.get_xdata()) == [3, 3] and list(ax.lines[-1].get_xdata()) == [2.5, 2.5]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"] and ax.yaxis_inverted()
 
 
 @pytest.mark.parametrize("zero", [viz.draw_budget, viz.draw_bars])
