@@ -47,6 +47,22 @@ RECIPES: dict[str, Recipe] = {
                 "laptop": {"train": 1000, "select": 200, "dev": 500},
             },
         ),
+        *(
+            Recipe(
+                name=f"offline-{task.lower()}-{name}",
+                about=f"What the offline {task} asks for, beside two floors: {METHODS[method].about}.",
+                task=task,
+                source="offline",
+                method=method,
+                settings=Settings(epochs=3, batch_size=16, lr=3e-4, max_length=128 if task == "SQuAD" else 64),
+                scales={
+                    "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1},
+                    "laptop": {"train": 800, "select": 100, "dev": 400, "precision": "bf16"},
+                },
+            )
+            for task in ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI", "SQuAD")
+            for name, method in (("majority", "majority"), ("bag-of-words", "bag_of_words"), ("full", "full"))
+        ),
         *mpop.RECIPES,
     )
 }

@@ -118,8 +118,9 @@ def test_from_the_rows_to_the_record(place, monkeypatch):
 @pytest.mark.parametrize("method, scorer", [("majority", majority), ("bag_of_words", bag_of_words)])
 def test_a_floor_is_of_the_rows_that_a_model_gets(method, scorer, place):
     """Scored by the metrics of the task; the grammar's own scores of the same answers are the oracle."""
-    recipe = dataclasses.replace(TINY, name="floor", method=method)
-    for scale, metric in (("smoke", "accuracy"), ("laptop", "pearson")):
+    scales = {**TINY.scales, "gpu": {"train": 40, "dev": 16, "task": "SQuAD"}}
+    recipe = dataclasses.replace(TINY, name="floor", method=method, scales=scales)
+    for scale, metric in (("smoke", "accuracy"), ("laptop", "pearson"), ("gpu", "f1")):
         record = recipes.run(recipe, scale, seed=3, progress=False)
         drawn = recipes._data(recipe.at(scale), 3, None, None)
         assert record.data == drawn.describe() and (record.trainable, record.total, record.model) == (0, 0, "none")
