@@ -35,6 +35,7 @@ import peers  # noqa: E402
 
 from mpolab import MPO, decomposition, halves  # noqa: E402
 from mpolab.plans import Plan, make_plan  # noqa: E402
+from mpolab.source import Source  # noqa: E402
 
 OURS = "mpolab"
 RATIOS = (None, 0.1, 0.3, 0.5)  # None: full bonds
@@ -160,26 +161,18 @@ def rebuild_flops(sizes: Sequence[int], bonds: Sequence[int]) -> float:
     return rebuild_flops(left, bonds[: h + 1]) + rebuild_flops(right, bonds[h:]) + product
 
 
-def error_flops(plan: Plan, bonds: Sequence[int]) -> float:
-    """Exact error with outer bonds cut: overlaps of full and cut half-bases, the central core seen through them, norm.
-
-    A step of an overlap: 2 d_{k-1} d'_{k-1} a_k d'_k, then 2 d_k d_{k-1} a_k d'_k. The centre: 2 d d' a e' from
-    the left, 2 d a e' e from the right; a half whose outer bonds are full costs nothing. The norm: 3 d a e.
-    """
-    full, sizes, c = plan.full_bonds, plan.sizes, plan.centre
-    d, e, a = full[c], full[c + 1], sizes[c]
-    total, seen = 3.0 * d * a * e, bonds[c]
-    if any(bonds[k] < full[k] for k in range(1, c)):
-        for k in range(c):
-            total += 2 * full[k] * bonds[k] * sizes[k] * bonds[k + 1]
-            total += 2 * full[k + 1] * full[k] * sizes[k] * bonds[k + 1]
-        total, seen = total + 2 * d * bonds[c] * a * bonds[c + 1], d
-    if any(bonds[k] < full[k] for k in range(c + 2, plan.n)):
-        for k in range(c + 1, plan.n):
-            total += 2 * full[k + 1] * bonds[k + 1] * sizes[k] * bonds[k]
-            total += 2 * full[k] * full[k + 1] * sizes[k] * bonds[k]
-        total += 2 * seen * a * bonds[c + 1] * e
-    return total
+def error_flops(source: Source, bonds: Sequence[int]) -> float:
+    """Exact error with outer bonds cut: the products of the way that `Source` takes, two FLOPs a multiply-add."""
+    plan, c = source.plan, source.plan.centre
+    source._apart.clear()  # what it remembers of a pair of cuts would count as free
+    left = [k for k in range(1, c) if bonds[k] < plan.full_bonds[k]]
+    right = [k for k in range(c + 2, plan.n) if bonds[k] < plan.full_bonds[k]]
+    inner = bonds[c], bonds[c + 1]
+    counts = list(source._overlap_multiplications(inner, bool(left), bool(right)))
+    if len(left) < 2 and len(right) < 2:
+        ways = source._ways([source._outer_cut(k, bonds[k]) for k in (*left, *right)], inner)
+        counts += [way.multiplications for way in ways]
+    return 2.0 * plan.sizes[c] * min(counts)
 
 
 # -- the machine ---------------------------------------------------------------------------------
@@ -505,10 +498,11 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
 
     def forget() -> None:
         source.__dict__.pop("_discarded", None)
-        source._errors.clear()
+        forget_errors()
 
     def forget_errors() -> None:
         source._errors.clear()
+        source._apart.clear()
 
     sliced = by_list.bonds
     rows: list[tuple[str, float, Flops | None]] = [
@@ -535,12 +529,12 @@ def reuse_case(name: str, repeats: int, rates: dict[str, float]) -> list[dict]:
         (
             f"error(), outer bonds cut ({'-'.join(map(str, by_outer.bonds[1:-1]))})",
             repeat(by_outer.error, repeats, prepare=forget_errors),
-            Flops(single=error_flops(plan, by_outer.bonds)),
+            Flops(single=error_flops(source, by_outer.bonds)),
         ),
         (
             f"error(), outer bonds cut by little ({'-'.join(map(str, barely[1:-1]))})",
             repeat(by_barely.error, repeats, prepare=forget_errors),
-            Flops(single=error_flops(plan, barely)),
+            Flops(single=error_flops(source, barely)),
         ),
         ("budget(), outer bonds cut", repeat(by_outer.budget, repeats, prepare=forget_errors), None),
         (
