@@ -19,6 +19,7 @@ STOPPED = {
     "drop": "the metric fell by more than max_drop; the last step was taken back",
     "steps": "max_steps were made",
     "exhausted": "every bond next to a centre is 1",
+    "interrupted": "it was interrupted; what it had done is kept",
 }
 
 

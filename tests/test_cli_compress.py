@@ -347,6 +347,51 @@ def test_an_interruption_leaves_nothing(bert, glue, capsys, tmp_path, monkeypatc
     assert capsys.readouterr().err == "mpolab: interrupted\n" and list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupted_run_goes_on_when_it_is_asked_for_again(bert, glue, tmp_path, monkeypatch):
+    from mpolab.cli import squeezing
+
+    arguments = [*TUNE, "--data-dir", glue, "--rows", "24", "--epochs", "2", "--squeeze", "--ratio", "0.9"]
+    arguments += ["--step", "0.5", "--tune-steps", "1", "--out", "small", "--quiet"]
+    resumed, whole = [], training.fine_tune
+
+    def watched(*positional, **named):
+        outcome = whole(*positional, **named)
+        resumed.append(outcome.state["resumed_from"])
+        return outcome
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fine_tune", watched)
+    with monkeypatch.context() as patch:
+        patch.setattr(squeezing, "run", interrupt)
+        assert main("compress", bert, *arguments) == 130
+    assert [path.name.partition(".part-")[0] for path in tmp_path.iterdir()] == ["small"]
+    assert main("compress", bert, *arguments, "--lr", "0.01") == 0  # another request starts anew
+    assert main("compress", bert, *arguments, "--force") == 0
+    assert resumed == [None, None, 6] and [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_an_interrupted_squeezing_keeps_its_whole_steps(bert, glue, capsys, monkeypatch):
+    from mpolab.session import Session
+
+    calls, train = [], Session.train
+
+    def third_time(self, steps):
+        calls.append(steps)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train(self, steps)
+
+    monkeypatch.setattr(Session, "train", third_time)
+    arguments = [*TUNE, "--data-dir", glue, "--rows", "24", "--epochs", "1", "--squeeze", "--ratio", "0.5"]
+    assert main("compress", bert, *arguments, "--out", "small") == 130
+    trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
+    assert len(trace.steps) == 2 and trace.stopped == "interrupted"
+    assert {path: layer.bonds for path, layer in mpo_layers(mpolab.load("small")).items()} == trace.bonds
+    assert "squeezed in 2 steps; it was interrupted" in capsys.readouterr().out
+
+
 # --------------------------------------------------------------------------------------------------------- refusals
 
 

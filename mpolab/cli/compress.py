@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +42,8 @@ down to the size that --ratio means, or until the metric has fallen by more than
 
 EPILOG = f"""\
 MODEL is looked for as `mpolab decompose --help` says.
+With --task, checkpoints of the training are kept in DIR.part-... until all is done: after an interruption the same
+command goes on from them. A squeezing that is interrupted with Ctrl-C is saved as far as it came.
 {heads.TASK_HELP}
 examples:
   mpolab compress minilm --ratio 0.3 --out small
@@ -199,7 +204,8 @@ def compress(arguments: argparse.Namespace) -> int:
     if data is not None:
         result["data"] = data.describe()
         freeze_central(model)
-        outcome = fine_tune(model, tokenizer, data, settings, arguments.seed, progress=not quiet)
+        part = _part(pretrained, data, settings, result["asked"], arguments)
+        outcome = fine_tune(model, tokenizer, data, settings, arguments.seed, out=part, progress=not quiet)
         result["scores"] = _reported(outcome.scores)
         tell(*heads.score_lines(data, result["scores"], ", before squeezing" if arguments.squeeze else ""))
     trace = None
@@ -219,12 +225,24 @@ def compress(arguments: argparse.Namespace) -> int:
     tell(line)
 
     _save(pretrained, arguments.out, trace)
+    if data is not None:
+        shutil.rmtree(part, ignore_errors=True)
     loads = f"model = mpolab.load({json.dumps(str(arguments.out))})"
     result |= {"out": str(arguments.out), "load": loads, "seconds": round(time.perf_counter() - start, 1)}
     if arguments.json:
         show(as_json(result))
     say(f"saved to {arguments.out} after {result['seconds']} s; this line loads it:\n  {loads}", quiet)
-    return 0
+    return 130 if trace is not None and trace.stopped == "interrupted" else 0
+
+
+def _part(
+    pretrained: Pretrained, data: TaskData, settings: Settings, asked: dict[str, Any], arguments: argparse.Namespace
+) -> Path:
+    """The folder beside --out where the fine-tuning keeps its checkpoints until all is done: one for every request."""
+    rest = {name: getattr(arguments, name) for name in ("n", "allocation", "seed", "squeeze")}
+    request = [pretrained.describe(), pretrained.source, data.describe(), dataclasses.asdict(settings), asked, rest]
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+    return arguments.out.with_name(f"{arguments.out.name}.part-{digest}")
 
 
 def _check_source(arguments: argparse.Namespace) -> None:

@@ -71,6 +71,7 @@ def run(
     """MPOP Algorithm 2 on a fine-tuned model, in place: (trace, scores of all splits but train at the end).
 
     The rows that chose the best epoch also say how far the metric has fallen; dev is scored once, at the end.
+    An interrupt leaves the model as after the last whole step and ends the trace there; then nothing is scored.
     """
     from tqdm import tqdm
 
@@ -78,26 +79,34 @@ def run(
     from ..squeeze import squeeze
 
     metric, batches = data.task.main_metric, arguments.tune_steps or TUNE_STEPS
+    so_far: list[Trace] = []
     bar = tqdm(desc="squeeze", total=aim.steps, unit="cut", disable=arguments.quiet, file=sys.stderr)
     with bar, Session(model, tokenizer, data, settings, arguments.seed) as session:
 
         def show(trace: Trace) -> None:
+            so_far[:] = [trace]
             last = trace.steps[-1]
             shown = {f"select {metric}": f"{last.metric:.2f}", "#To": f"{last.parameters:,}"}
             bar.set_postfix(shown, refresh=False)
             bar.update(len(trace.steps) - bar.n)
 
-        trace = squeeze(
-            model,
-            tune=lambda _: session.train(batches),
-            evaluate=lambda _: session.evaluate("select")[metric],
-            optimizer=session.optimizer,
-            step=aim.step,
-            max_drop=arguments.max_drop,
-            target=aim.target,
-            seed=arguments.seed,
-            on_step=show,
-        )
+        try:
+            trace = squeeze(
+                model,
+                tune=lambda _: session.train(batches),
+                evaluate=lambda _: session.evaluate("select")[metric],
+                optimizer=session.optimizer,
+                step=aim.step,
+                max_drop=arguments.max_drop,
+                target=aim.target,
+                seed=arguments.seed,
+                on_step=show,
+            )
+        except KeyboardInterrupt:
+            if not so_far:
+                raise
+            so_far[0].stopped = "interrupted"
+            return so_far[0], {}
         scores = {split: session.evaluate(split) for split in session.splits if split != "train"}
     return trace, scores
 
