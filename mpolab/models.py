@@ -1,6 +1,9 @@
-"""Pre-trained models and their matrices under one name: `pretrained.py` says where a model comes from, `matrices.py`
-which matrices it holds.
+"""Models under one name: where a pre-trained one comes from (`pretrained.py`), which matrices it holds (`matrices.py`),
+and the models of this project, which are imported when they are first asked for: MPOBERT (`mpobert.py`).
 """
+
+import importlib
+from typing import Any
 
 from .matrices import CROSS_ATTENTION, KINDS, LAYERS, Matrix, matrices, select, short_label
 from .pretrained import (
@@ -15,6 +18,33 @@ from .pretrained import (
     load_pretrained,
     quiet_transformers,
 )
+
+_OWN = {
+    "MPOBertConfig": "mpobert_config",
+    **dict.fromkeys(
+        (
+            "MPOBertModel",
+            "MPOBertForMaskedLM",
+            "MPOBertForPreTraining",
+            "MPOBertForQuestionAnswering",
+            "MPOBertForSequenceClassification",
+            "MPOBertForTokenClassification",
+        ),
+        "mpobert",
+    ),
+}
+"""Class -> the file that has it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OWN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_OWN[name]}", __package__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_OWN])
+
 
 __all__ = [
     "ALIASES",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -62,6 +63,9 @@ HEADS: dict[str, str] = {
     "causal-lm": "AutoModelForCausalLM",
     "token-classification": "AutoModelForTokenClassification",
 }
+
+OWN_MODELS = {"mpobert": "mpobert"}
+"""model_type in a config -> the file of this package that has the model."""
 
 # What the families call their dropout; `dropout=` sets all of these that a config has.
 _DROPOUTS = (
@@ -337,6 +341,7 @@ def _load(folder: Path, name: str, origin: str, source: str, form: _Form) -> Pre
 
     import transformers
 
+    _know_own_models(folder)
     auto = getattr(transformers, HEADS[form.head] if form.head else "AutoModel")
     try:
         # Tensors that are missing get random numbers before they are found out below: not from the caller's stream.
@@ -360,6 +365,16 @@ def _load(folder: Path, name: str, origin: str, source: str, form: _Form) -> Pre
 
     tokenizer = load_tokenizer(folder) if form.tokenizer else None
     return Pretrained(name, origin, source, model.float().eval(), tokenizer, new, form.seed if new else None)
+
+
+def _know_own_models(folder: Path) -> None:
+    """Imports the file of a model of this project, so that transformers' Auto classes know it."""
+    try:
+        kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        return  # AutoConfig says what is wrong with it
+    if kind in OWN_MODELS:
+        importlib.import_module(f".{OWN_MODELS[kind]}", __package__)
 
 
 def load_tokenizer(folder: Path) -> Any:

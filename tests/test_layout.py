@@ -39,6 +39,10 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "lookup": {"plans", "decomposition", "rebuild"},
     "adapters": set(),
     "layer_base": {"plans", "decomposition", "mpo", "cost", "rebuild"},
+    "shared_linear": {"plans", "mpo", "layer_base"},
+    "mpobert_config": {"plans"},
+    "mpobert": {"adapters", "shared_linear", "mpobert_config", "mpobert_init"},  # for `from_albert`
+    "mpobert_init": {"pretrained", "mpo", "shared_linear", "mpobert_config"},
     "layers": {"plans", "mpo", "rebuild", "lookup", "adapters", "layer_base"},
     "allocation": {"plans", "spectra"},
     "surgery_plans": {"plans", "matrices"},
