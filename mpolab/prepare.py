@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from . import features, metrics, spans
@@ -35,6 +37,24 @@ def check_model(model: nn.Module, tokenizer: Any, settings: Settings) -> None:
         room -= config.pad_token_id + 1  # its positions count from the one after padding's
     if room is not None and settings.max_length > room:
         raise TrainingError(f"max_length={settings.max_length}, but {type(model).__name__} has {room} positions.")
+
+
+def start_at_the_mean(model: nn.Module, new: Sequence[str], data: TaskData) -> float | None:
+    """A new regression head's bias becomes the mean of the training labels, which is returned (None for other tasks).
+
+    Without it the few updates of a small training go into moving the bias there: Adam moves it by the learning rate an
+    update, and STS-B's mean is 2.6. new: the names of the head's new tensors (`Pretrained.new`).
+    """
+    if data.task.kind != "regression":
+        return None
+    labels = [float(row["label"]) for row in data.splits["train"]]
+    mean = sum(labels) / len(labels)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in new:
+            if name.endswith("bias") and parameters[name].numel() == 1:
+                parameters[name].fill_(mean)
+    return mean
 
 
 # What stands in `objectives.KINDS` for each kind of task.

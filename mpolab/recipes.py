@@ -20,6 +20,7 @@ from . import mpop, runs
 from .data import TaskData, load_task, task_named
 from .errors import TrainingError, unknown
 from .jobs import FLOORS, Job, Method, Recipe
+from .prepare import start_at_the_mean
 from .pretrained import load_pretrained
 from .runs import Record
 from .training import Settings
@@ -121,8 +122,11 @@ def run(
     )
     if loaded.tokenizer is None:
         raise TrainingError(f"the model {at.model!r} ({loaded.origin}) has no tokenizer beside it: it reads no text.")
+    mean = start_at_the_mean(loaded.model, loaded.new, data)
     out = (work or runs.work_folder()) / recipe.name / f"{scale}-seed{seed}-{recipe.hash(scale)}"
     job = Job(at, scale, seed, loaded.model, loaded.tokenizer, loaded, data, at.settings, out, progress)
+    if mean is not None:
+        job.extra["head_starts_at"] = mean
     method.prepare(job)
     outcome = method.train(job)
     record = Record(

@@ -129,6 +129,23 @@ def test_a_floor_is_of_the_rows_that_a_model_gets(method, scorer, place):
         assert set(record.scores["dev"]) == set(drawn.task.metrics)
 
 
+def test_a_regression_head_starts_at_the_mean_label(place, monkeypatch):
+    seen = {}
+
+    def look(job):
+        head = job.model.classifier
+        seen.update(bias=head.bias.item(), outputs=head.out_features)
+        return training.fine_tune(job.model, job.tokenizer, job.data, job.settings, job.seed, progress=False)
+
+    monkeypatch.setitem(METHODS, "look", Method("looks", train=look))
+    recipe = dataclasses.replace(TINY, method="look")
+    record = recipes.run(recipe, "laptop", seed=0, progress=False)
+    labels = [row["label"] for row in recipes._data(recipe.at("laptop"), 0, None, None).splits["train"]]
+    assert seen == {"bias": pytest.approx(sum(labels) / len(labels)), "outputs": 1}
+    assert record.extra == {"head_starts_at": pytest.approx(seen["bias"])}
+    assert recipes.run(recipe, "smoke", seed=0, progress=False).extra == {}  # a class has no mean
+
+
 class Interrupt(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 5:

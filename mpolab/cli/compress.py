@@ -276,6 +276,7 @@ def _load(arguments: argparse.Namespace, data: TaskData | None, settings: Settin
     if data is not None:
         pretrained = heads.to_train(arguments.model, data.task, arguments.seed)
         prepare.check_model(pretrained.model, pretrained.tokenizer, settings)  # before the slow part
+        prepare.start_at_the_mean(pretrained.model, pretrained.new, data)
     else:
         pretrained = load_pretrained(arguments.model, head=arguments.head)
         if pretrained.new:
