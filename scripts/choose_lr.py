@@ -29,7 +29,7 @@ def score(name: str, lr: float, data_dir: str) -> float:
         record = recipes.run(
             trial, "laptop", SEED, data_dir=data_dir, results=Path(folder, "results"), work=Path(folder, "work")
         )
-    return max(row["accuracy"] for row in record.evaluations)
+    return round(max(row["accuracy"] for row in record.evaluations), 4)
 
 
 def main() -> None:

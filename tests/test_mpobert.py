@@ -1,4 +1,4 @@
-"""MPOBERT: counts of the paper, ALBERT unrolled as the oracle, sharing that survives saving, what transformers asks for."""
+"""MPOBERT: counts of the paper, ALBERT unrolled as the oracle, sharing that survives saving, transformers' demands."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_no_switch_changes_a_copy(changes):
 
 
 def test_gradients_are_those_of_the_dense_layers():
-    """The chain rule by hand: with every W dense and its own leaf, autograd gives dL/dW; the rest is one contraction."""
+    """The chain rule by hand: autograd gives dL/dW for every W by itself; the rest is one contraction."""
     source = small_albert(albert.AlbertModel)
     mine = MPOBertModel.from_albert(source, num_layers=2, init="copy").train()
     seen = {}
