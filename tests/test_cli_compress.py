@@ -16,7 +16,7 @@ from small import tiny_tokenizer
 import mpolab
 from mpolab import MPO, cli, surgery, training
 from mpolab.data import load_task
-from mpolab.errors import CheckpointError
+from mpolab.errors import CheckpointError, TrainingError
 from mpolab.pretrained import load_pretrained, quiet_transformers
 from mpolab.surgery import mpo_layers
 from mpolab.trace import Trace
@@ -305,6 +305,41 @@ def test_squeezing_until_it_hurts(bert, glue, capsys, monkeypatch):
     assert trace.bonds == {path: layer.bonds for path, layer in mpo_layers(mpolab.load("small")).items()}
 
 
+def test_squeezing_without_a_task(bert, capsys, tmp_path):
+    """Nothing is tuned, and the order is that of the estimates: the matrices are those of `straight`."""
+    from mpolab.squeeze import straight
+
+    arguments = ["compress", bert, "--squeeze", "--ratio", "0.7", "--step", "0.5", "--out", "small"]
+    assert main(*arguments) == 0
+    out, err = capsys.readouterr()
+    trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
+    expected = load_pretrained(bert, tokenizer=False).model
+    straight(surgery.to_mpo(expected, "mpop"), target=trace.target, step=0.5)
+    layers = mpo_layers(mpolab.load("small"))
+    assert trace.stopped == "target" and trace.baseline is None and len(trace.steps) > 1
+    assert {path: layer.bonds for path, layer in layers.items()} == trace.bonds
+    assert trace.bonds == {path: layer.bonds for path, layer in mpo_layers(expected).items()}
+    assert out.splitlines()[-2] == f"squeezed in {len(trace.steps)} steps; the target size was reached"
+    assert f"{len(trace.steps)}/{len(trace.steps)}" in err and [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("tuned_too", [False, True])
+def test_squeezing_to_a_bond(bert, glue, capsys, tuned_too):
+    from mpolab.squeeze import bonds_at_centre
+
+    tune = [*TUNE, "--data-dir", glue, "--rows", "24", "--epochs", "1", "--tune-steps", "1"] if tuned_too else []
+    assert main("compress", bert, "--squeeze", "--bond", "12", "--step", "0.5", *tune, "--out", "small") == 0
+    trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
+
+    def largest(number):
+        bonds = trace.bonds_at(number)
+        return max(bonds[path][k] for path, matrix in trace.matrices.items() for k in bonds_at_centre(matrix.plan))
+
+    assert largest(len(trace.steps)) <= 12 < largest(len(trace.steps) - 1)  # and no step more
+    assert {path: layer.bonds for path, layer in mpo_layers(mpolab.load("small")).items()} == trace.bonds
+    assert "steps; the bonds next to the central tensors are at most 12" in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------------------------------- where it is saved
 
 
@@ -324,6 +359,23 @@ def test_out_and_force(bert, capsys, tmp_path):
     capsys.readouterr()
     assert main(*arguments[:-3], "small/notes.txt", *arguments[-2:]) == 2
     paragraph(capsys.readouterr().err, "notes.txt", "is a file")
+
+
+@pytest.mark.parametrize("out", [".", "../here", "{}"])
+def test_out_may_be_any_name_of_the_folder(bert, glue, tmp_path, monkeypatch, out):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    out = out.format(tmp_path / "here")
+    arguments = [*TUNE, "--data-dir", glue, "--rows", "24", "--epochs", "1", "--quiet"]
+    assert main("compress", bert, "--bond", "4", "--out", out, *arguments) == 0
+    assert len(mpo_layers(mpolab.load(tmp_path / "here"))) == MATRICES
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_out_is_no_whole_file_system(bert, capsys):
+    for options in ([], ["--force"]):
+        assert main("compress", bert, "--bond", "4", "--out", "/", *options, "--task", "SST-2") == 2
+        paragraph(capsys.readouterr().err, "--out '/' is")
 
 
 def test_a_full_disk_leaves_nothing(bert, capsys, tmp_path, monkeypatch):
@@ -372,24 +424,84 @@ def test_an_interrupted_run_goes_on_when_it_is_asked_for_again(bert, glue, tmp_p
     assert resumed == [None, None, 6] and [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
-def test_an_interrupted_squeezing_keeps_its_whole_steps(bert, glue, capsys, monkeypatch):
+SQUEEZE = [*TUNE, "--rows", "24", "--epochs", "1", "--squeeze", "--tune-steps", "1", "--out", "small"]
+
+
+def failing(monkeypatch, name: str, call: int, problem: BaseException) -> None:
+    """Session.NAME raises at its `call`-th call."""
     from mpolab.session import Session
 
-    calls, train = [], Session.train
+    calls, real = [], getattr(Session, name)
 
-    def third_time(self, steps):
-        calls.append(steps)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return train(self, steps)
+    def sooner_or_later(self, *given):
+        calls.append(given)
+        if len(calls) == call:
+            raise problem
+        return real(self, *given)
 
-    monkeypatch.setattr(Session, "train", third_time)
-    arguments = [*TUNE, "--data-dir", glue, "--rows", "24", "--epochs", "1", "--squeeze", "--ratio", "0.5"]
-    assert main("compress", bert, *arguments, "--out", "small") == 130
+    monkeypatch.setattr(Session, name, sooner_or_later)
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "told"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (TrainingError("the loss is nan."), 2, "the loss is nan.")],
+)
+def test_an_interrupted_squeezing_keeps_its_whole_steps(bert, glue, capsys, monkeypatch, problem, code, told):
+    failing(monkeypatch, "train", 3, problem)
+    assert main("compress", bert, *SQUEEZE, "--data-dir", glue, "--ratio", "0.5") == code
     trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
     assert len(trace.steps) == 2 and trace.stopped == "interrupted"
     assert {path: layer.bonds for path, layer in mpo_layers(mpolab.load("small")).items()} == trace.bonds
-    assert "squeezed in 2 steps; it was interrupted" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "squeezed in 2 steps; it was interrupted" in out
+    assert paragraph(err, told) == f"mpolab: {told}"
+
+
+@pytest.mark.parametrize(("problem", "code"), [(KeyboardInterrupt(), 130), (TrainingError("nan."), 2)])
+def test_an_interrupt_while_the_squeezed_model_is_scored_loses_nothing(bert, glue, capsys, monkeypatch, problem, code):
+    failing(monkeypatch, "evaluate", 5, problem)  # the first, three steps, dev
+    arguments = [*SQUEEZE, "--data-dir", glue, "--ratio", "0.5", "--step", "0.99", "--json"]
+    from mpolab import squeeze
+
+    squeezed = squeeze.squeeze
+    monkeypatch.setattr(
+        squeeze, "squeeze", lambda model, **more: squeezed(model, **{**more, "target": None, "max_steps": 3})
+    )
+    assert main("compress", bert, *arguments) == code
+    trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
+    assert len(trace.steps) == 3 and trace.stopped == "steps"  # the squeezing itself came to its end
+    assert {path: layer.bonds for path, layer in mpo_layers(mpolab.load("small")).items()} == trace.bonds
+    said = json.loads(capsys.readouterr().out)
+    assert said["scores"] == {} and said["scores before squeezing"] and said["squeeze"]["steps"] == 3
+
+
+def test_before_the_first_step_there_is_nothing_to_keep(bert, glue, tmp_path, monkeypatch):
+    failing(monkeypatch, "evaluate", 1, KeyboardInterrupt())
+    assert main("compress", bert, *SQUEEZE, "--data-dir", glue, "--ratio", "0.5") == 130
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_killed_squeezing_leaves_the_last_model_kept(bert, glue, tmp_path, monkeypatch):
+    """Nothing is cleaned up, as by kill -9; the folder is that of the help."""
+    from mpolab.cli import compress
+
+    kept, keep = [], compress._keep
+
+    def watched(pretrained, part, trace):
+        keep(pretrained, part, trace)
+        kept.append(trace.to_dict())
+        if len(kept) == 2:
+            raise SystemExit("killed")
+
+    monkeypatch.setattr(compress, "_keep", watched)
+    arguments = [*SQUEEZE, "--data-dir", glue, "--ratio", "0.1", "--step", "2", "--quiet"]
+    with pytest.raises(SystemExit, match="killed"):
+        main("compress", bert, *arguments)
+    (part,) = tmp_path.iterdir()
+    assert part.name.startswith("small.part-") and len(list(part.glob("squeezed-*"))) == 1
+    trace = Trace.from_dict(json.loads((part / "squeezed-20" / "squeeze.json").read_text()))
+    assert trace.to_dict() == kept[1] and len(trace.steps) == 20 and trace.stopped == "running"
+    assert {path: layer.bonds for path, layer in mpo_layers(mpolab.load(part / "squeezed-20")).items()} == trace.bonds
 
 
 # --------------------------------------------------------------------------------------------------------- refusals
@@ -401,6 +513,7 @@ REFUSED = {
     "a budget for an error": (["--error", "0.5", "--allocation", "spectra"], ["give it as ratio="]),
     "a ratio out of reach": (["--ratio", "0.001"], ["embeddings.word_embeddings: ratio = 0.001 is out of reach"]),
     "a bond of 0": (["--bond", "0"], ["bond = 0", "at least 1"]),
+    "a squeezed bond of 0": (["--bond", "0", "--squeeze"], ["bond = 0", "at least 1"]),
     "one core": (["--bond", "4", "--n", "1"], ["n = 1", "at least 2"]),
     "a task's name": (["--bond", "4", "--task", "SST-3"], ["unknown task 'SST-3'", "Did you mean 'SST-2'"]),
     "a task without a folder": (["--bond", "4", "--task", "RTE", "--data-dir", "GLUE"], ["no folder 'RTE'", "SST-2"]),
@@ -443,12 +556,14 @@ def test_models_that_do_not_serve(bert, glue, capsys, tmp_path):
         ([], "one of --ratio, --bond and --error is required"),
         (["--bond", "4", "--ratio", "0.5"], "not allowed with"),
         (["--bond", "4", "--rows", "8"], "--rows only means something together with --task"),
-        (["--bond", "4", "--squeeze"], "--squeeze only means something together with --task"),
+        (["--bond", "4", "--squeeze", "--max-drop", "1"], "--max-drop only means something together with --task"),
+        (["--bond", "4", "--squeeze", "--tune-steps", "1"], "--tune-steps only means something together with --task"),
+        (["--squeeze"], "needs an end: --ratio or --bond"),
         (["--bond", "4", "--step", "2"], "--step only means something together with --squeeze"),
         (["--bond", "4", "--max-drop", "0"], "--max-drop only means something together with --squeeze"),
         (["--bond", "4", "--task", "RTE", "--head", "causal-lm"], "leave out --head"),
-        (["--task", "RTE", "--squeeze"], "needs an end: --ratio, --max-drop or both"),
-        (["--task", "RTE", "--squeeze", "--bond", "4"], "a size given with --ratio, not --bond"),
+        (["--task", "RTE", "--squeeze"], "needs an end: --ratio or --bond, with --task also --max-drop"),
+        (["--task", "RTE", "--squeeze", "--error", "0.4"], "a size given with --ratio or --bond, not --error"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--allocation", "spectra"], "leave out --allocation"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--step", "1.5"], "1.5 is neither a whole number"),
         (["--task", "RTE", "--squeeze", "--max-drop", "-1"], "-1 is not a number of at least 0"),

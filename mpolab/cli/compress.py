@@ -36,14 +36,17 @@ after.
 A cut alone loses much of what the model knew. With --task T a head for T is put on, and after the
 cut everything but the central tensors is fine-tuned on T's rows ("lightweight fine-tuning", MPOP
 section 4.1; #Pr are the numbers that train). With --squeeze nothing is cut at first: the full MPOs
-are fine-tuned, then bond after bond is cut with some training steps in between (MPOP Algorithm 2),
-down to the size that --ratio means, or until the metric has fallen by more than --max-drop.
+are fine-tuned, then bond after bond next to the central tensors is cut with some training steps in
+between (MPOP Algorithm 2), down to the size that --ratio means, until none of these bonds is above
+--bond, or until the metric has fallen by more than --max-drop. Without --task nothing is tuned.
 """
 
 EPILOG = f"""\
 MODEL is looked for as `mpolab decompose --help` says.
 With --task, checkpoints of the training are kept in DIR.part-... until all is done: after an interruption the same
-command goes on from them. A squeezing that is interrupted with Ctrl-C is saved as far as it came.
+command goes on from them. A squeezing that is interrupted with Ctrl-C, or that fails, is saved to DIR as far as it
+came. One that is killed leaves the model as it was after the last {squeezing.KEEP_EVERY} cuts or multiple thereof:
+  model = mpolab.load("DIR.part-.../squeezed-{2 * squeezing.KEEP_EVERY}")
 {heads.TASK_HELP}
 examples:
   mpolab compress minilm --ratio 0.3 --out small
@@ -52,6 +55,7 @@ examples:
   mpolab compress minilm --ratio 0.3 --allocation spectra --out small-too
   mpolab compress minilm --bond 150 --task MRPC --data-dir ~/glue --rows 1000 --out small-mrpc
   mpolab compress minilm --ratio 0.8 --squeeze --max-drop 2 --task RTE --out squeezed
+  mpolab compress minilm --bond 150 --squeeze --out squeezed-too
   mpolab eval small-sst2 --task SST-2
 """
 
@@ -62,8 +66,10 @@ SIZES = ("ratio", "bond", "error")
 TRACE = "squeeze.json"
 ONLY_WITH_TASK = {"data_dir": "--data-dir", "rows": "--rows", "dev_rows": "--dev-rows", "epochs": "--epochs",
                   "lr": "--lr", "tensor_lr": "--tensor-lr", "batch_size": "--batch-size",
-                  "max_length": "--max-length", "squeeze": "--squeeze"}  # fmt: skip
+                  "max_length": "--max-length", "max_drop": "--max-drop",
+                  "tune_steps": "--tune-steps"}  # fmt: skip
 ONLY_WITH_SQUEEZE = {"max_drop": "--max-drop", "step": "--step", "tune_steps": "--tune-steps"}
+SQUEEZED_TO = (["ratio"], ["bond"], [])  # the sizes that --squeeze goes down to
 
 
 # -------------------------------------------------------------------------------------------------------- options
@@ -113,7 +119,7 @@ def add(commands: Any) -> None:
     tune.add_argument("--seed", type=int, default=0, help="of a new head, the rows' order, dropout (default: 0)")
 
     squeeze = parser.add_argument_group("squeezing")
-    squeeze.add_argument("--squeeze", action="store_true", help="with --task: cut bond by bond, as said above")
+    squeeze.add_argument("--squeeze", action="store_true", help="cut bond by bond, as said above")
     squeeze.add_argument(
         "--max-drop",
         metavar="D",
@@ -153,17 +159,17 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     complain = arguments.parser.error
     given = {name for name, value in vars(arguments).items() if value is not None and value is not False}
     sizes = [name for name in SIZES if name in given]
-    for needed, options in (("task", ONLY_WITH_TASK), ("squeeze", ONLY_WITH_SQUEEZE)):
+    for needed, options in (("squeeze", ONLY_WITH_SQUEEZE), ("task", ONLY_WITH_TASK)):
         idle = [option for name, option in options.items() if name in given]
         if idle and needed not in given:
             complain(f"{idle[0]} only means something together with --{needed}")
     if arguments.head and arguments.task:
         complain("--task puts on its own head; leave out --head")
     if arguments.squeeze:
-        if sizes not in ([], ["ratio"]):
-            complain(f"--squeeze goes down to a size given with --ratio, not --{sizes[0]}")
+        if sizes not in SQUEEZED_TO:
+            complain(f"--squeeze goes down to a size given with --ratio or --bond, not --{sizes[0]}")
         if not sizes and arguments.max_drop is None:
-            complain("--squeeze needs an end: --ratio, --max-drop or both")
+            complain("--squeeze needs an end: --ratio or --bond, with --task also --max-drop, or both")
         if arguments.allocation != "uniform":
             complain("--squeeze decides itself which bonds to cut; leave out --allocation")
     elif not sizes:
@@ -178,6 +184,8 @@ def compress(arguments: argparse.Namespace) -> int:
     quiet, start = arguments.quiet, time.perf_counter()
     arguments.out = arguments.out.expanduser()
     check_out(arguments.out, arguments.force)  # before any work is done
+    if not arguments.out.resolve().name:
+        raise FileExistsError(f"--out {str(arguments.out)!r} is a whole file system; give a folder, new or empty.")
     _check_source(arguments)
 
     from ..surgery import freeze_central, trainable_report
@@ -195,27 +203,32 @@ def compress(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             show("\n".join(lines))
 
-    if arguments.squeeze:
-        aim = squeezing.aim(model, arguments.ratio, arguments.step or squeezing.STEP)  # complains before the long part
+    if arguments.squeeze:  # complains before the long part
+        aim = squeezing.aim(model, arguments.ratio, arguments.bond, arguments.step or squeezing.STEP)
     else:
         result["matrices"] = _records(model, originals)
         tell(*_matrix_lines(result["matrices"]))
         originals.clear()  # their memory
+    part = _part(pretrained, data, settings, result["asked"], arguments)
     if data is not None:
         result["data"] = data.describe()
         freeze_central(model)
-        part = _part(pretrained, data, settings, result["asked"], arguments)
         outcome = fine_tune(model, tokenizer, data, settings, arguments.seed, out=part, progress=not quiet)
         result["scores"] = _reported(outcome.scores)
         tell(*heads.score_lines(data, result["scores"], ", before squeezing" if arguments.squeeze else ""))
-    trace = None
+    squeezed = squeezing.Squeezed()
     if arguments.squeeze:
-        result["scores before squeezing"] = result.pop("scores")
-        trace, scores = squeezing.run(model, tokenizer, data, settings, aim, arguments)
-        result["matrices"], result["scores"] = _records(model, originals), _reported(scores)
-        result["squeeze"] = squeezing.summary(trace)
-        tell(*_matrix_lines(result["matrices"]))
-        tell(squeezing.line(trace, data), *heads.score_lines(data, result["scores"], ", squeezed"))
+        if data is not None:
+            result["scores before squeezing"] = result.pop("scores")
+        squeezed = squeezing.run(
+            model, tokenizer, data, settings, aim, arguments, lambda trace: _keep(pretrained, part, trace)
+        )
+        result["matrices"] = _records(model, originals)
+        result["squeeze"] = squeezing.summary(squeezed.trace)
+        tell(*_matrix_lines(result["matrices"]), squeezing.line(squeezed.trace, aim, data))
+        if data is not None:
+            result["scores"] = _reported(squeezed.scores)
+            tell(*heads.score_lines(data, result["scores"], ", squeezed"))
     counts = trainable_report(model)
     result["parameters"] = {"before": before, "after": counts.total}
     line = f"#To: {before:,} before, {counts.total:,} after ({counts.total / before:.3f})"
@@ -224,25 +237,46 @@ def compress(arguments: argparse.Namespace) -> int:
         line += f"; #Pr: {counts.trainable:,}"
     tell(line)
 
-    _save(pretrained, arguments.out, trace)
-    if data is not None:
-        shutil.rmtree(part, ignore_errors=True)
+    _save(pretrained, arguments.out, squeezed.trace)
+    shutil.rmtree(part, ignore_errors=True)
     loads = f"model = mpolab.load({json.dumps(str(arguments.out))})"
     result |= {"out": str(arguments.out), "load": loads, "seconds": round(time.perf_counter() - start, 1)}
     if arguments.json:
         show(as_json(result))
     say(f"saved to {arguments.out} after {result['seconds']} s; this line loads it:\n  {loads}", quiet)
-    return 130 if trace is not None and trace.stopped == "interrupted" else 0
+    if squeezed.problem is not None:  # now that all is saved
+        raise squeezed.problem
+    return 0
 
 
 def _part(
-    pretrained: Pretrained, data: TaskData, settings: Settings, asked: dict[str, Any], arguments: argparse.Namespace
+    pretrained: Pretrained,
+    data: TaskData | None,
+    settings: Settings | None,
+    asked: dict[str, Any],
+    arguments: argparse.Namespace,
 ) -> Path:
-    """The folder beside --out where the fine-tuning keeps its checkpoints until all is done: one for every request."""
+    """The folder beside --out where training and squeezing keep what they have until all is done: one for every
+    request.
+    """
     rest = {name: getattr(arguments, name) for name in ("n", "allocation", "seed", "squeeze")}
-    request = [pretrained.describe(), pretrained.source, data.describe(), dataclasses.asdict(settings), asked, rest]
+    rows = None if data is None else [data.describe(), dataclasses.asdict(settings)]
+    request = [pretrained.describe(), pretrained.source, rows, asked, rest]
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
-    return arguments.out.with_name(f"{arguments.out.name}.part-{digest}")
+    out = arguments.out.resolve()  # "." has no name of its own
+    return out.with_name(f"{out.name}.part-{digest}")
+
+
+def _keep(pretrained: Pretrained, part: Path, trace: Trace) -> None:
+    """The model in the middle of its squeezing, whole, as PART/squeezed-STEPS; the one before it goes."""
+    from .. import snapshots
+
+    folder = part / f"squeezed-{len(trace.accepted)}"
+    with snapshots.writing(folder) as under_way:
+        _save(pretrained, under_way, trace)
+    for other in part.glob("squeezed-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _check_source(arguments: argparse.Namespace) -> None:

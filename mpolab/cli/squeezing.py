@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BondError
@@ -18,32 +20,59 @@ if TYPE_CHECKING:
     from ..training import Settings
 
 STEP, TUNE_STEPS = 0.25, 5  # of a bond's full size; batches
+KEEP_EVERY = 10  # accepted steps
 
 
 @dataclass(frozen=True)
 class Aim:
-    """target: parameters of the whole model at the end, None where only the metric ends it. steps: cuts until then."""
-
-    target: int | None
-    step: int | float
-    steps: int | None
-
-
-def aim(model: nn.Module, ratio: float | None, step: int | float) -> Aim:
-    """What --ratio means for a model at full bonds: that share of the (padded) matrices' entries, in all MPOs together.
-
-    Raises BondError for a ratio that cannot be reached by cutting only the bonds next to the centres.
+    """step: what one cut takes. steps: cuts until the end, None where only the metric ends it. target: parameters of
+    the whole model at the end, None where the number of cuts says when it is reached (`bond`).
     """
-    if ratio is None:
-        return Aim(None, step, None)
+
+    step: int | float
+    steps: int | None = None
+    target: int | None = None
+    bond: int | None = None
+
+
+@dataclass
+class Squeezed:
+    """How a squeezing went. problem: what ended it, or the scoring after it, before its time; the model is then as
+    after the last whole step.
+    """
+
+    trace: Trace | None = None
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    problem: BaseException | None = None
+
+
+def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | float) -> Aim:
+    """What --ratio and --bond mean for a model at full bonds.
+
+    ratio: that share of the (padded) matrices' entries, in all MPOs together. bond: cuts in Algorithm 2's order until
+    no bond next to a centre is larger; those whose cuts cost less are smaller by then.
+
+    Raises BondError for a ratio that cannot be reached by cutting only the bonds next to the centres, and for a bond
+    below 1.
+    """
+    if ratio is None and bond is None:
+        return Aim(step)
+    if bond is not None and bond < 1:
+        raise BondError(f"bond = {bond}: a bond dimension is at least 1.")
     from ..spectra import Tails
-    from ..squeeze import Queue
+    from ..squeeze import Queue, bonds_at_centre
     from ..surgery import mpo_layers
 
     layers = mpo_layers(model)
     plans = {path: layer.plan for path, layer in layers.items()}
     tails = {path: Tails(layer.spectra) for path, layer in layers.items()}
     queue = Queue(plans, tails, {path: layer.bonds for path, layer in layers.items()}, step)
+    if bond is not None:
+        steps = 0
+        while any(queue.bonds[path][k] > bond for path, plan in plans.items() for k in bonds_at_centre(plan)):
+            queue.take()
+            steps += 1
+        return Aim(step, steps, bond=bond)
     whole = sum(math.prod(plan.padded) for plan in plans.values())
     if not ratio * whole >= queue.least:
         least = math.ceil(1000 * queue.least / whole) / 1000
@@ -57,58 +86,76 @@ def aim(model: nn.Module, ratio: float | None, step: int | float) -> Aim:
     while queue.parameters > ratio * whole:
         queue.take()
         steps += 1
-    return Aim(outside + math.floor(ratio * whole), step, steps)
+    return Aim(step, steps, target=outside + math.floor(ratio * whole))
 
 
 def run(
     model: nn.Module,
     tokenizer: Any,
-    data: TaskData,
-    settings: Settings,
+    data: TaskData | None,
+    settings: Settings | None,
     aim: Aim,
     arguments: argparse.Namespace,
-) -> tuple[Trace, dict[str, dict[str, float]]]:
-    """MPOP Algorithm 2 on a fine-tuned model, in place: (trace, scores of all splits but train at the end).
+    keep: Callable[[Trace], object],
+) -> Squeezed:
+    """MPOP Algorithm 2, in place, on a model that was fine-tuned on `data`; without data the same without any tuning.
 
-    The rows that chose the best epoch also say how far the metric has fallen; dev is scored once, at the end.
-    An interrupt leaves the model as after the last whole step and ends the trace there; then nothing is scored.
+    The rows that chose the best epoch also say how far the metric has fallen; all splits but train are scored once, at
+    the end. keep: called after every KEEP_EVERY accepted steps. What is raised once a step is done, an interrupt
+    included, ends the squeezing there: it is handed back as `problem`, so that the model can be saved.
     """
     from tqdm import tqdm
 
     from ..session import Session
     from ..squeeze import squeeze
 
-    metric, batches = data.task.main_metric, arguments.tune_steps or TUNE_STEPS
-    so_far: list[Trace] = []
+    done, kept = Squeezed(), 0
     bar = tqdm(desc="squeeze", total=aim.steps, unit="cut", disable=arguments.quiet, file=sys.stderr)
-    with bar, Session(model, tokenizer, data, settings, arguments.seed) as session:
+    tuning: Any = contextlib.nullcontext()
+    if data is not None:
+        tuning = Session(model, tokenizer, data, settings, arguments.seed)
+    with bar, tuning as session:
+        how: dict[str, Any] = {}
+        if data is not None:
+            metric, batches = data.task.main_metric, arguments.tune_steps or TUNE_STEPS
+            how = {
+                "tune": lambda _: session.train(batches),
+                "evaluate": lambda _: session.evaluate("select")[metric],
+                "optimizer": session.optimizer,
+                "max_drop": arguments.max_drop,
+            }
 
-        def show(trace: Trace) -> None:
-            so_far[:] = [trace]
+        def after_step(trace: Trace) -> None:
+            nonlocal kept
+            done.trace = trace
             last = trace.steps[-1]
-            shown = {f"select {metric}": f"{last.metric:.2f}", "#To": f"{last.parameters:,}"}
-            bar.set_postfix(shown, refresh=False)
+            shown = {} if last.metric is None else {f"select {metric}": f"{last.metric:.2f}"}
+            bar.set_postfix({**shown, "#To": f"{last.parameters:,}"}, refresh=False)
             bar.update(len(trace.steps) - bar.n)
+            if len(trace.accepted) >= kept + KEEP_EVERY:
+                keep(trace)
+                kept = len(trace.accepted)
 
+        limit = None if aim.bond is None else aim.steps
         try:
-            trace = squeeze(
+            done.trace = squeeze(
                 model,
-                tune=lambda _: session.train(batches),
-                evaluate=lambda _: session.evaluate("select")[metric],
-                optimizer=session.optimizer,
                 step=aim.step,
-                max_drop=arguments.max_drop,
                 target=aim.target,
+                max_steps=limit,
                 seed=arguments.seed,
-                on_step=show,
+                on_step=after_step,
+                **how,
             )
-        except KeyboardInterrupt:
-            if not so_far:
+            if data is not None:
+                done.scores = {split: session.evaluate(split) for split in session.splits if split != "train"}
+        except (KeyboardInterrupt, Exception) as problem:
+            if done.trace is None:
                 raise
-            so_far[0].stopped = "interrupted"
-            return so_far[0], {}
-        scores = {split: session.evaluate(split) for split in session.splits if split != "train"}
-    return trace, scores
+            done.problem = problem
+            if done.trace.stopped == "running":
+                done.trace.stopped = "interrupted"
+    return done
 
 
 def summary(trace: Trace) -> dict[str, Any]:
@@ -123,11 +170,16 @@ def summary(trace: Trace) -> dict[str, Any]:
     }
 
 
-def line(trace: Trace, data: TaskData) -> str:
+def line(trace: Trace, aim: Aim, data: TaskData | None) -> str:
     from ..trace import STOPPED
 
-    about = summary(trace)
+    about, why = summary(trace), STOPPED[trace.stopped]
+    if trace.stopped == "steps":
+        why = f"the bonds next to the central tensors are at most {aim.bond}"
+    told = f"squeezed in {about['steps']} steps; {why}"
+    if data is None:
+        return told
     return (
-        f"squeezed in {about['steps']} steps; {STOPPED[trace.stopped]}. {data.task.main_metric} on the rows that "
-        f"choose: {about['metric before']:.2f} before, {about['metric after']:.2f} after"
+        f"{told}. {data.task.main_metric} on the rows that choose: {about['metric before']:.2f} before, "
+        f"{about['metric after']:.2f} after"
     )
