@@ -36,9 +36,10 @@ after.
 A cut alone loses much of what the model knew. With --task T a head for T is put on, and after the
 cut everything but the central tensors is fine-tuned on T's rows ("lightweight fine-tuning", MPOP
 section 4.1; #Pr are the numbers that train). With --squeeze nothing is cut at first: the full MPOs
-are fine-tuned, then bond after bond next to the central tensors is cut with some training steps in
-between (MPOP Algorithm 2), down to the size that --ratio means, until none of these bonds is above
---bond, or until the metric has fallen by more than --max-drop. Without --task nothing is tuned.
+are fine-tuned, then bond after bond is cut with some training steps in between (MPOP Algorithm 2),
+down to the size that --ratio means, or until the metric has fallen by more than --max-drop. Without
+--task nothing is tuned, and --bond N is another end: the bonds next to the central tensors, which
+alone are squeezed, are then at most N.
 """
 
 EPILOG = f"""\
@@ -69,7 +70,6 @@ ONLY_WITH_TASK = {"data_dir": "--data-dir", "rows": "--rows", "dev_rows": "--dev
                   "max_length": "--max-length", "max_drop": "--max-drop",
                   "tune_steps": "--tune-steps"}  # fmt: skip
 ONLY_WITH_SQUEEZE = {"max_drop": "--max-drop", "step": "--step", "tune_steps": "--tune-steps"}
-SQUEEZED_TO = (["ratio"], ["bond"], [])  # the sizes that --squeeze goes down to
 
 
 # -------------------------------------------------------------------------------------------------------- options
@@ -166,10 +166,15 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     if arguments.head and arguments.task:
         complain("--task puts on its own head; leave out --head")
     if arguments.squeeze:
-        if sizes not in SQUEEZED_TO:
-            complain(f"--squeeze goes down to a size given with --ratio or --bond, not --{sizes[0]}")
+        if "bond" in sizes and arguments.task:
+            complain("--squeeze with --task goes down to a size given with --ratio, not --bond")
+        if "error" in sizes:
+            complain("--squeeze goes down to a size given with --ratio or --bond, not --error")
         if not sizes and arguments.max_drop is None:
-            complain("--squeeze needs an end: --ratio or --bond, with --task also --max-drop, or both")
+            ends = "--ratio, --max-drop or both" if arguments.task else "--ratio or --bond"
+            complain(f"--squeeze needs an end: {ends}")
+        if "bond" in sizes and arguments.step is not None:
+            complain("--squeeze --bond cuts each bond at once; leave out --step")
         if arguments.allocation != "uniform":
             complain("--squeeze decides itself which bonds to cut; leave out --allocation")
     elif not sizes:
@@ -225,7 +230,7 @@ def compress(arguments: argparse.Namespace) -> int:
         )
         result["matrices"] = _records(model, originals)
         result["squeeze"] = squeezing.summary(squeezed.trace)
-        tell(*_matrix_lines(result["matrices"]), squeezing.line(squeezed.trace, aim, data))
+        tell(*_matrix_lines(result["matrices"]), squeezing.line(squeezed.trace, data))
         if data is not None:
             result["scores"] = _reported(squeezed.scores)
             tell(*heads.score_lines(data, result["scores"], ", squeezed"))

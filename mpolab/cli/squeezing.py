@@ -25,14 +25,14 @@ KEEP_EVERY = 10  # accepted steps
 
 @dataclass(frozen=True)
 class Aim:
-    """step: what one cut takes. steps: cuts until the end, None where only the metric ends it. target: parameters of
-    the whole model at the end, None where the number of cuts says when it is reached (`bond`).
+    """step: what one cut takes. target: parameters of the whole model at the end; steps: cuts until then; None where only
+    the metric ends it. like: the bonds of the end, where these were asked for.
     """
 
     step: int | float
     steps: int | None = None
     target: int | None = None
-    bond: int | None = None
+    like: Trace | None = None
 
 
 @dataclass
@@ -49,8 +49,7 @@ class Squeezed:
 def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | float) -> Aim:
     """What --ratio and --bond mean for a model at full bonds.
 
-    ratio: that share of the (padded) matrices' entries, in all MPOs together. bond: cuts in Algorithm 2's order until
-    no bond next to a centre is larger; those whose cuts cost less are smaller by then.
+    ratio: that share of the (padded) matrices' entries, in all MPOs together. bond: no bond next to a centre is larger.
 
     Raises BondError for a ratio that cannot be reached by cutting only the bonds next to the centres, and for a bond
     below 1.
@@ -60,19 +59,15 @@ def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | flo
     if bond is not None and bond < 1:
         raise BondError(f"bond = {bond}: a bond dimension is at least 1.")
     from ..spectra import Tails
-    from ..squeeze import Queue, bonds_at_centre
+    from ..squeeze import Queue
     from ..surgery import mpo_layers
 
     layers = mpo_layers(model)
     plans = {path: layer.plan for path, layer in layers.items()}
+    if bond is not None:
+        return Aim(step, like=_at_most(bond, layers))
     tails = {path: Tails(layer.spectra) for path, layer in layers.items()}
     queue = Queue(plans, tails, {path: layer.bonds for path, layer in layers.items()}, step)
-    if bond is not None:
-        steps = 0
-        while any(queue.bonds[path][k] > bond for path, plan in plans.items() for k in bonds_at_centre(plan)):
-            queue.take()
-            steps += 1
-        return Aim(step, steps, bond=bond)
     whole = sum(math.prod(plan.padded) for plan in plans.values())
     if not ratio * whole >= queue.least:
         least = math.ceil(1000 * queue.least / whole) / 1000
@@ -89,6 +84,20 @@ def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | flo
     return Aim(step, steps, target=outside + math.floor(ratio * whole))
 
 
+def _at_most(bond: int, layers: dict[str, Any]) -> Trace:
+    """The bonds that the layers shall have, as the trace that `straight` goes by."""
+    from ..squeeze import bonds_at_centre
+    from ..trace import Matrix, Trace
+
+    matrices = {}
+    for path, layer in layers.items():
+        plan, cut = layer.plan, bonds_at_centre(layer.plan)
+        bonds = tuple(min(d, bond) if k in cut else d for k, d in enumerate(layer.bonds))
+        matrices[path] = Matrix(plan.rows, plan.cols, plan.shape, bonds)
+    size = sum(matrix.plan.parameters(matrix.bonds) for matrix in matrices.values())
+    return Trace("straight", 1, None, None, None, None, size, matrices)
+
+
 def run(
     model: nn.Module,
     tokenizer: Any,
@@ -98,7 +107,8 @@ def run(
     arguments: argparse.Namespace,
     keep: Callable[[Trace], object],
 ) -> Squeezed:
-    """MPOP Algorithm 2, in place, on a model that was fine-tuned on `data`; without data the same without any tuning.
+    """MPOP Algorithm 2, in place, on a model that was fine-tuned on `data`; without data the same without any tuning,
+    or, to bonds that are known, each of them at once.
 
     The rows that chose the best epoch also say how far the metric has fallen; all splits but train are scored once, at
     the end. keep: called after every KEEP_EVERY accepted steps. What is raised once a step is done, an interrupt
@@ -107,8 +117,10 @@ def run(
     from tqdm import tqdm
 
     from ..session import Session
-    from ..squeeze import squeeze
+    from ..squeeze import squeeze, straight
 
+    if aim.like is not None:
+        return Squeezed(straight(model, like=aim.like))
     done, kept = Squeezed(), 0
     bar = tqdm(desc="squeeze", total=aim.steps, unit="cut", disable=arguments.quiet, file=sys.stderr)
     tuning: Any = contextlib.nullcontext()
@@ -136,16 +148,9 @@ def run(
                 keep(trace)
                 kept = len(trace.accepted)
 
-        limit = None if aim.bond is None else aim.steps
         try:
             done.trace = squeeze(
-                model,
-                step=aim.step,
-                target=aim.target,
-                max_steps=limit,
-                seed=arguments.seed,
-                on_step=after_step,
-                **how,
+                model, step=aim.step, target=aim.target, seed=arguments.seed, on_step=after_step, **how
             )
             if data is not None:
                 done.scores = {split: session.evaluate(split) for split in session.splits if split != "train"}
@@ -170,13 +175,11 @@ def summary(trace: Trace) -> dict[str, Any]:
     }
 
 
-def line(trace: Trace, aim: Aim, data: TaskData | None) -> str:
+def line(trace: Trace, data: TaskData | None) -> str:
     from ..trace import STOPPED
 
-    about, why = summary(trace), STOPPED[trace.stopped]
-    if trace.stopped == "steps":
-        why = f"the bonds next to the central tensors are at most {aim.bond}"
-    told = f"squeezed in {about['steps']} steps; {why}"
+    about = summary(trace)
+    told = f"squeezed in {about['steps']} steps; {STOPPED[trace.stopped]}"
     if data is None:
         return told
     return (
