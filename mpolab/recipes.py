@@ -6,11 +6,13 @@ entry of `RECIPES`; a new way to change or to train a model is one entry of `MET
 >>> record = run("demo", "smoke", seed=0)  # doctest: +SKIP
 
 A run keeps its checkpoints in build/runs/ until its record is written, so that one that is interrupted goes on when it
-is asked for again; a recipe that was changed in between starts anew.
+is asked for again; a recipe that was changed in between, or that gets other rows, starts anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 
 from . import mpop, runs
 from .data import TaskData, load_task, task_named
-from .errors import TrainingError, unknown
+from .errors import DataNotFoundError, TrainingError, unknown
 from .jobs import FLOORS, Job, Method, Recipe
 from .prepare import start_at_the_mean
 from .pretrained import load_pretrained
@@ -96,14 +98,17 @@ def run(
     progress: bool = True,
     results: Path | None = None,
     work: Path | None = None,
+    resume: bool = True,
 ) -> Record:
     """Runs a recipe and writes its record, `results/<recipe>/<scale>-seed<seed>.json`.
 
     scale: None = MPOLAB_SCALE, else "smoke". data_dir: the folder of data sets in their original layouts. source: in
     place of the recipe's. results, work: folders for the record and for checkpoints, in place of the usual ones.
-    Asked for again after an interruption, with the same recipe, it goes on from its last checkpoint.
+    Asked for again after an interruption, with the same recipe and rows, it goes on from its last checkpoint; with
+    resume=False it starts anew.
 
-    Under torchrun all processes call it; the first one writes.
+    Under torchrun all processes call it; the first one writes. Raises UnknownNameError for a recipe, scale or method
+    that does not exist, and what `rows` and the method raise.
     """
     recipe = recipe_named(name)
     scale = runs.asked_scale(scale) or "smoke"
@@ -112,7 +117,8 @@ def run(
         raise unknown("method", at.method, METHODS)
     method = METHODS[at.method]
     runs.refuse_paths({"recipe": recipe.fields(scale)})  # at the end it would be too late
-    data = _data(at, seed, data_dir, source)
+    data = rows(at, seed, data_dir, source)
+    leader = int(os.environ.get("RANK", "0")) == 0
     loaded = load_pretrained(
         at.model,
         head=HEADS.get(data.task.kind, "sequence-classification"),
@@ -123,7 +129,10 @@ def run(
     if loaded.tokenizer is None:
         raise TrainingError(f"the model {at.model!r} ({loaded.origin}) has no tokenizer beside it: it reads no text.")
     mean = start_at_the_mean(loaded.model, loaded.new, data)
-    out = (work or runs.work_folder()) / recipe.name / f"{scale}-seed{seed}-{recipe.hash(scale)}"
+    which = hashlib.sha256(json.dumps(data.sha256, sort_keys=True).encode()).hexdigest()[:8]
+    out = (work or runs.work_folder()) / recipe.name / f"{scale}-seed{seed}-{recipe.hash(scale)}-{which}"
+    if leader and not resume:
+        shutil.rmtree(out, ignore_errors=True)
     job = Job(at, scale, seed, loaded.model, loaded.tokenizer, loaded, data, at.settings, out, progress)
     if mean is not None:
         job.extra["head_starts_at"] = mean
@@ -152,15 +161,21 @@ def run(
         processes=outcome.state.get("processes", 1),
         **runs.surroundings(),
     )
-    if int(os.environ.get("RANK", "0")) == 0:
+    if leader:
         record.save(results)
         shutil.rmtree(out, ignore_errors=True)
     return record
 
 
-def _data(recipe: Recipe, seed: int, data_dir: str | os.PathLike | None, source: str | None) -> TaskData:
-    """The rows that the recipe asks for, drawn with the run's seed."""
-    task_named(recipe.task)
+def rows(
+    recipe: Recipe, seed: int = 0, data_dir: str | os.PathLike | None = None, source: str | None = None
+) -> TaskData:
+    """The rows that a recipe, at its scale, asks for, drawn with the run's seed.
+
+    Raises what `load_task` raises, and DataNotFoundError where only the offline grammar has rows for a recipe of a real
+    task and nobody asked for those (source="offline").
+    """
+    task, asked = task_named(recipe.task), source
     source = source or ("folder" if data_dir is not None else recipe.source)
     sizes = None
     if source == "offline" and recipe.train is not None:
@@ -168,6 +183,13 @@ def _data(recipe: Recipe, seed: int, data_dir: str | os.PathLike | None, source:
         # same for every seed of a run.
         sizes = {"train": 2 * (recipe.train + (recipe.select or 0)), "dev": recipe.dev or 500}
     data = load_task(recipe.task, source=source, data_dir=data_dir, sizes=sizes)
+    made_here = data.task.name.startswith("toy-") and not task.name.startswith("toy-")
+    if made_here and "offline" not in (asked, recipe.source):
+        raise DataNotFoundError(
+            f"the recipe {recipe.name!r} is about {task.name}, and here are only sentences of the {data.origin}. Give "
+            f"the folder that holds {task.name} as released (--data-dir DIR, data_dir=), or go online once; or ask for "
+            "those sentences by name (--source offline, source='offline'): their record is kept apart."
+        )
     return data.sample(recipe.train, recipe.select, recipe.dev, seed)
 
 

@@ -1,6 +1,7 @@
 """The record of a run: a small JSON file that says what was run, on what, and what came out.
 
     results/<recipe>/<scale>-seed<seed>.json
+    results/<recipe>/offline/...                of the offline grammar's rows, where the recipe is about a real set
 
 Records in `results/` come from real runs only, and notebooks read them: `load_or_run(recipe)` gives the committed
 record at once, and runs for real when a scale is asked for (by its argument or by the variable MPOLAB_SCALE). A record
@@ -74,14 +75,21 @@ class Record:
     commit: str = "unknown"
     date: str = ""
 
+    @property
+    def stands_in(self) -> bool:
+        """Whether its rows are the offline grammar's, and those of its recipe are not: it says nothing of the task."""
+        made_here = str(self.data.get("task", "")).startswith("toy-")
+        asked = str(self.fields.get("task", "")).startswith("toy-") or self.fields.get("source") == "offline"
+        return made_here and not asked
+
     def save(self, results: Path | None = None) -> Path:
-        """Writes results/<recipe>/<scale>-seed<seed>.json, whole or not at all; returns its path.
+        """Writes its file (`record_path`), whole or not at all; returns the path.
 
         Raises ValueError for a value that is no JSON or that names a path of this machine.
         """
         content = _plain({"format": FORMAT, **dataclasses.asdict(self)})
         refuse_paths(content)
-        path = record_path(self.recipe, self.scale, self.seed, results)
+        path = record_path(self.recipe, self.scale, self.seed, results, self.stands_in)
         write_whole(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
         return path
 
@@ -129,8 +137,10 @@ def _root() -> Path:
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
-def record_path(recipe: str, scale: str, seed: int, results: Path | None = None) -> Path:
-    return (results or results_folder()) / recipe / f"{scale}-seed{seed}.json"
+def record_path(recipe: str, scale: str, seed: int, results: Path | None = None, stands_in: bool = False) -> Path:
+    """stands_in: of the record that is not of the recipe's own rows (`Record.stands_in`)."""
+    folder = (results or results_folder()) / recipe
+    return (folder / "offline" if stands_in else folder) / f"{scale}-seed{seed}.json"
 
 
 # -------------------------------------------------------------------------------------------------------------- read
@@ -160,7 +170,10 @@ def _no_constant(name: str) -> float:
 
 
 def records(recipe: str | None = None, results: Path | None = None) -> list[Record]:
-    """All records, or those of one recipe: by recipe, from the smallest scale to the largest, by seed."""
+    """All records, or those of one recipe: by recipe, from the smallest scale to the largest, by seed.
+
+    Those of offline rows that stand in for a real set are not among them.
+    """
     folder = results or results_folder()
     files = folder.glob(f"{recipe or '*'}/*-seed*.json")
     order = {scale: k for k, scale in enumerate(SCALES)}
@@ -175,27 +188,39 @@ def asked_scale(scale: str | None = None) -> str | None:
     return scale
 
 
-def load_or_run(recipe: Runnable, scale: str | None = None, seed: int = 0, **options: Any) -> Record:
+def load_or_run(
+    recipe: Runnable, scale: str | None = None, seed: int = 0, results: Path | None = None, **options: Any
+) -> Record:
     """The committed record of a recipe, or a real run of it.
 
     Without a scale, from the argument or from MPOLAB_SCALE: the record of this seed at the largest scale that has one.
-    With a scale: a run, now, whose record is saved; `options` go to `recipe.run`.
+    With a scale: a run, now, whose record is saved; `options` go to `recipe.run`. results: the folder of records, in
+    place of the usual one.
 
     Raises DataNotFoundError if no scale is asked for and there is no record of this seed; CheckpointError if the record
-    was made by another version of the recipe, so that its numbers are not those of the recipe as it stands.
+    was made by another version of the recipe, or of other rows, so that its numbers are not those of the recipe.
     """
+    if results is not None:
+        options["results"] = results
     scale = asked_scale(scale)
     if scale is not None:
         return recipe.run(scale, seed, **options)
-    found = next((size for size in reversed(SCALES) if record_path(recipe.name, size, seed).is_file()), None)
+    paths = {size: record_path(recipe.name, size, seed, results) for size in reversed(SCALES)}
+    found = next((size for size, path in paths.items() if path.is_file()), None)
     if found is None:
-        near = [f"{record.scale}, seed {record.seed}" for record in records(recipe.name)]
+        near = [f"{record.scale}, seed {record.seed}" for record in records(recipe.name, results)]
         raise DataNotFoundError(
             f"there is no record of the recipe {recipe.name!r} with seed {seed}"
             + (f" (there are: {'; '.join(near)})" if near else "")
             + ". Ask for a scale to run it now: scale='smoke' takes about a minute."
         )
-    record = load(record_path(recipe.name, found, seed))
+    record = load(paths[found])
+    if record.stands_in:
+        raise CheckpointError(
+            f"the record of {recipe.name!r} ({found}, seed {seed}) is of {record.data['task']}, made by the offline "
+            f"grammar, and not of {record.fields['task']}. Run it again with scale={found!r} and data_dir=, the folder "
+            "of the data sets."
+        )
     changed = stale(record, recipe)
     if changed:
         raise CheckpointError(

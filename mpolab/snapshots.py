@@ -136,7 +136,7 @@ def claim(out: Path, about: dict[str, Any], fresh: bool = False) -> None:
             shown = "; ".join(f"{key}: {there} there, {now} now" for key, there, now in pairs)
             raise TrainingError(
                 f"the folder {str(out)!r} holds checkpoints of another run ({shown}), and going on from them would mix "
-                "the two. Give another folder, or resume=False to start anew (which deletes them)."
+                "the two. Give another folder, or resume=False (mpolab run: --force) to start anew, which deletes them."
             )
     write_whole(out / RUN, json.dumps(about, indent=1).encode())
 

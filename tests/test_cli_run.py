@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 
 import pytest
-from command_line import elsewhere, paragraph, save_tiny  # noqa: F401
+from command_line import elsewhere, paragraph, save_rows, save_tiny  # noqa: F401
 
 from mpolab import cli, recipes, runs
 from mpolab.recipes import Recipe
@@ -80,11 +81,49 @@ def test_what_is_asked_for_reaches_the_run(tiny, monkeypatch):
         cli.main(["run", "tiny", *options])
     (((recipe, *given), more),) = asked
     assert recipe is TINY and [str(value) for value in given] == ["gpu", "5", "glue", "folder"]
-    assert more == {"progress": False}
+    assert more == {"progress": False, "resume": True}
     monkeypatch.setenv("MPOLAB_SCALE", "gpu")
     with pytest.raises(AssertionError):
         cli.main(["run", "tiny"])
-    assert asked[1][0][1:3] == ("gpu", 0) and asked[1][1] == {"progress": True}
+    assert asked[1][0][1:3] == ("gpu", 0) and asked[1][1] == {"progress": True, "resume": True}
+    with pytest.raises(AssertionError):
+        cli.main(["run", "tiny", "--force"])
+    assert asked[2][1] == {"progress": True, "resume": False}
+
+
+def test_a_record_of_other_rows_is_not_shown_for_those_asked_for(tiny, capsys, monkeypatch, tmp_path):
+    real = dataclasses.replace(TINY, source=None, method="majority")
+    monkeypatch.setitem(recipes.RECIPES, "tiny", real)
+    first, second = (str(save_rows(tmp_path / name, train)) for name, train in (("first", 60), ("second", 61)))
+    shutil.copytree(first, tmp_path / "copy")
+    assert cli.main(["run", "tiny", "--data-dir", first]) == 0
+    assert runs.load(tiny / "smoke-seed0.json").data["task"] == "SST-2"
+    monkeypatch.setattr(recipes, "run", no_run)
+    for given in ([], ["--data-dir", first], ["--data-dir", "copy"], ["--data-dir", first, "--source", "folder"]):
+        assert cli.main(["run", "tiny", *given]) == 0
+        assert "nothing was run" in capsys.readouterr().err
+    assert cli.main(["run", "tiny", "--data-dir", second]) == 2
+    paragraph(capsys.readouterr().err, "smoke-seed0.json' is of other rows (SST-2; folder SST-2", "--force")
+    assert cli.main(["run", "tiny", "--data-dir", "nowhere"]) == 2
+    paragraph(capsys.readouterr().err, "'nowhere' does not exist")
+    with pytest.raises(AssertionError, match="a run began"):
+        cli.main(["run", "tiny", "--data-dir", second, "--force"])
+
+
+def test_offline_rows_of_a_real_task_are_asked_for_by_name_and_kept_apart(tiny, capsys, monkeypatch, tmp_path):
+    real = dataclasses.replace(TINY, source=None, method="majority")
+    monkeypatch.setitem(recipes.RECIPES, "tiny", real)
+    assert cli.main(["run", "tiny"]) == 2
+    paragraph(capsys.readouterr().err, "'tiny' is about SST-2", "HF_HUB_OFFLINE", "--data-dir DIR", "--source offline")
+    assert not tiny.exists()
+    assert cli.main(["run", "tiny", "--source", "offline"]) == 0
+    out, err = capsys.readouterr()
+    assert "toy-SST-2 dev" in out and f"record: {tiny / 'offline' / 'smoke-seed0.json'}" in err
+    assert [path.relative_to(tiny).as_posix() for path in tiny.rglob("*.json")] == ["offline/smoke-seed0.json"]
+    assert cli.main(["run", "tiny", "--source", "offline"]) == 0
+    assert "nothing was run" in capsys.readouterr().err
+    assert cli.main(["run", "tiny", "--data-dir", str(save_rows(tmp_path / "glue"))]) == 0  # both side by side
+    assert "SST-2 dev, 16 rows" in capsys.readouterr().out and len(list(tiny.rglob("*.json"))) == 2
 
 
 def test_other_processes_say_nothing(tiny, monkeypatch, capsys):

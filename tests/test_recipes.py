@@ -7,6 +7,7 @@ import importlib.util
 import json
 
 import pytest
+from command_line import save_rows
 from small import settle, tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
 
@@ -46,6 +47,7 @@ def place(tmp_path, monkeypatch, settled):
     monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("MPOLAB_WORK", str(tmp_path / "work"))
     monkeypatch.delenv("MPOLAB_SCALE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path
 
 
@@ -122,7 +124,7 @@ def test_a_floor_is_of_the_rows_that_a_model_gets(method, scorer, place):
     recipe = dataclasses.replace(TINY, name="floor", method=method, scales=scales)
     for scale, metric in (("smoke", "accuracy"), ("laptop", "pearson"), ("gpu", "f1")):
         record = recipes.run(recipe, scale, seed=3, progress=False)
-        drawn = recipes._data(recipe.at(scale), 3, None, None)
+        drawn = recipes.rows(recipe.at(scale), 3, None, None)
         assert record.data == drawn.describe() and (record.trainable, record.total, record.model) == (0, 0, "none")
         expected = scorer(drawn.splits["train"], drawn.splits["dev"])[metric]
         assert record.scores["dev"][metric] == pytest.approx(expected, abs=1e-6)
@@ -140,7 +142,7 @@ def test_a_regression_head_starts_at_the_mean_label(place, monkeypatch):
     monkeypatch.setitem(METHODS, "look", Method("looks", train=look))
     recipe = dataclasses.replace(TINY, method="look")
     record = recipes.run(recipe, "laptop", seed=0, progress=False)
-    labels = [row["label"] for row in recipes._data(recipe.at("laptop"), 0, None, None).splits["train"]]
+    labels = [row["label"] for row in recipes.rows(recipe.at("laptop"), 0, None, None).splits["train"]]
     assert seen["bias"] == pytest.approx([sum(labels) / len(labels)])
     assert record.extra == {"head_starts_at": pytest.approx(seen["bias"][0])}
     assert recipes.run(recipe, "smoke", seed=0, progress=False).extra == {}  # a class has no mean
@@ -177,7 +179,53 @@ def test_an_interrupted_run_goes_on(place, monkeypatch):
     record = recipes.run(recipe, "smoke", progress=False)
     assert seen[1:] == [seen[0], 4] and record.steps == 5 and len(record.curve) == 5
     assert record.extra == {"scale": "smoke"} and record.trainable < record.total
-    assert seen[0].name == f"smoke-seed0-{recipe.hash('smoke')}" and not seen[0].exists()
+    assert seen[0].name.startswith(f"smoke-seed0-{recipe.hash('smoke')}-") and not seen[0].exists()
+
+
+def test_an_interrupted_run_starts_anew_on_other_rows_and_where_it_is_told_to(place, monkeypatch):
+    resumed, folders = [], []
+
+    def train(job):
+        callbacks = [Interrupt()] if len(folders) < 2 else []
+        folders.append(job.out)
+        outcome = training.fine_tune(
+            job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, callbacks=callbacks, progress=False
+        )
+        resumed.append(outcome.state["resumed_from"])
+        return outcome
+
+    monkeypatch.setitem(METHODS, "test", Method("a test", train=train))
+    recipe = dataclasses.replace(TINY, method="test", source=None)
+    rows = {name: save_rows(place / name, train) for name, train in (("first", 60), ("second", 61))}
+    for name in rows:
+        with pytest.raises(KeyboardInterrupt):
+            recipes.run(recipe, "smoke", data_dir=rows[name], progress=False)
+    assert folders[0] != folders[1] and folders[0].parent == folders[1].parent
+    recipes.run(recipe, "smoke", data_dir=rows["second"], progress=False)
+    recipes.run(recipe, "smoke", data_dir=rows["first"], progress=False, resume=False)
+    assert resumed == [4, None] and folders[2:] == [folders[1], folders[0]]
+
+
+def test_offline_rows_never_stand_for_a_real_task(place):
+    recipe = dataclasses.replace(TINY, source=None, method="majority")
+    with pytest.raises(DataNotFoundError, match=r"'tiny' is about SST-2, and here are only .*--data-dir.*--source off"):
+        recipes.run(recipe, "smoke", progress=False)
+    with pytest.raises(DataNotFoundError, match="--source offline"):
+        recipes.load_or_run(recipe, "smoke")
+    made_up = recipes.run(recipe, "smoke", source="offline", progress=False)
+    assert made_up.stands_in and made_up.data["task"] == "toy-SST-2"
+    assert runs.load(place / "results" / "tiny" / "offline" / "smoke-seed0.json") == made_up
+    assert runs.records() == [] and made_up.command.endswith("--source offline")
+    with pytest.raises(DataNotFoundError, match="no record"):
+        recipes.load_or_run(recipe)
+    real = recipes.run(recipe, "smoke", data_dir=save_rows(place / "glue"), progress=False)
+    assert recipes.load_or_run(recipe) == real and not real.stands_in
+    recipes.run(recipe, "smoke", source="offline", progress=False)
+    assert recipes.load_or_run(recipe) == real  # not overwritten
+    # one that an earlier version put into the place of the real one
+    (place / "results" / "tiny" / "offline" / "smoke-seed0.json").replace(place / "results/tiny/smoke-seed0.json")
+    with pytest.raises(CheckpointError, match=r"is of toy-SST-2, made by the offline grammar, and not of SST-2"):
+        recipes.load_or_run(recipe)
 
 
 def test_what_cannot_be_run(place):

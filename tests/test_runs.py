@@ -156,6 +156,18 @@ def test_without_a_scale_the_committed_record(results):
         runs.load_or_run(recipe, seed=5)
 
 
+def test_another_folder_of_results(results, tmp_path_factory):
+    other, recipe = tmp_path_factory.mktemp("other"), Recipe()
+    made_up(seconds=2.5).save(other)
+    with pytest.raises(DataNotFoundError, match="no record"):
+        runs.load_or_run(recipe)
+    assert runs.load_or_run(recipe, results=other).seconds == 2.5
+    with pytest.raises(DataNotFoundError, match=r"there are: smoke, seed 0"):
+        runs.load_or_run(recipe, seed=5, results=other)
+    runs.load_or_run(recipe, "smoke", results=other)
+    assert recipe.asked == [("smoke", 0, {"results": other})]
+
+
 def test_with_a_scale_a_real_run(results, monkeypatch):
     recipe = Recipe()
     made_up().save()

@@ -21,7 +21,9 @@ Run an experiment and write its record, results/RECIPE/SCALE-seedSEED.json: what
 data and device, how long it took, and what came out. Notebooks read these records. Where there is
 a record of that scale and seed already it is shown, and nothing runs; --force runs it again.
 
-A run that was interrupted goes on from its last checkpoint when it is asked for again.
+A run that was interrupted goes on from its last checkpoint when it is asked for again, on the same
+rows; --force starts anew. A recipe of a real task needs that task's rows. With --source offline it
+gets sentences of a small grammar instead, and its record goes to results/RECIPE/offline/.
 """
 
 EPILOG = """\
@@ -52,7 +54,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
     parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the folder of the data sets, as released")
     parser.add_argument("--source", help="folder, hub or offline, in place of the recipe's own choice")
-    parser.add_argument("--force", action="store_true", help="run again what has a record, and replace that")
+    parser.add_argument("--force", action="store_true", help="run anew, and replace the record if there is one")
     parser.add_argument("--json", action="store_true", help="with --list a list of objects, else the record")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and nothing else on stderr")
 
@@ -69,12 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
     recipe.at(scale)  # complains about a scale that it does not have
     leader = int(os.environ.get("RANK", "0")) == 0  # of several processes under torchrun
     quiet = arguments.quiet or not leader
-    path = runs.record_path(recipe.name, scale, arguments.seed)
+    made_here = arguments.source == "offline" and recipe.at(scale).source != "offline"
+    path = runs.record_path(recipe.name, scale, arguments.seed, stands_in=made_here)
     if path.is_file() and not arguments.force:
-        record = _recorded(recipe, path, scale, quiet)
+        record = _recorded(recipe, path, arguments, quiet)
     else:
+        show_bar, resume = not arguments.quiet, not arguments.force
         record = recipes.run(
-            recipe, scale, arguments.seed, arguments.data_dir, arguments.source, progress=not arguments.quiet
+            recipe, scale, arguments.seed, arguments.data_dir, arguments.source, progress=show_bar, resume=resume
         )
         say(f"record: {path}", quiet)
     if leader and arguments.json:
@@ -84,9 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _recorded(recipe: Recipe, path: Path, scale: str, quiet: bool) -> Record:
-    """The record that is there. Raises CheckpointError if it is another recipe's by now."""
-    from .. import runs
+def _recorded(recipe: Recipe, path: Path, arguments: argparse.Namespace, quiet: bool) -> Record:
+    """The record that is there. Raises CheckpointError if it is another recipe's by now, or of other rows than those
+    that --data-dir or --source name (the same rows from another place are the same).
+    """
+    from .. import recipes, runs
     from ..errors import CheckpointError
 
     record = runs.load(path)
@@ -96,6 +102,13 @@ def _recorded(recipe: Recipe, path: Path, scale: str, quiet: bool) -> Record:
             f"{str(path)!r} was made by another version of the recipe {recipe.name!r}: {changed}. --force runs it "
             "again and replaces that record."
         )
+    if arguments.data_dir is not None or arguments.source is not None or record.stands_in:
+        rows = recipes.rows(recipe.at(record.scale), record.seed, arguments.data_dir, arguments.source)
+        if rows.describe()["sha256"] != record.data["sha256"]:
+            raise CheckpointError(
+                f"{str(path)!r} is of other rows ({record.data['task']}; {record.data['origin']}) than those asked for "
+                f"({rows.task.name}; {rows.origin}). --force runs it again on these and replaces that record."
+            )
     say(f"nothing was run: this is the record {path} of {record.date[:10]}; --force runs it again", quiet)
     return record
 

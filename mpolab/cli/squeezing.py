@@ -25,8 +25,8 @@ KEEP_EVERY = 10  # accepted steps
 
 @dataclass(frozen=True)
 class Aim:
-    """step: what one cut takes. target: parameters of the whole model at the end; steps: cuts until then; None where only
-    the metric ends it. like: the bonds of the end, where these were asked for.
+    """step: what one cut takes. target: parameters of the whole model at the end; steps: cuts until then; None where
+    only the metric ends it. like: the bonds of the end, where these were asked for.
     """
 
     step: int | float
