@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,13 +34,14 @@ class Recipe:
     """One experiment.
 
     name, about: a short name, and one sentence for the list. model: for `load_pretrained`. task: for `load_task`.
-    method: a key of METHODS; options: what that method reads (a plan, bonds, ...).
+    method: a key of `recipes.METHODS`; options: what that method reads (a size, the order of cuts, ...).
     settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
     source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
     seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class
     or of Settings; only these scales can be run.
 
-    Raises UnknownNameError for a method, scale or field that does not exist.
+    Raises UnknownNameError for a scale or field that does not exist. A method or an option that does not exist is found
+    by `recipes.run`, before it does anything else: the table of methods is open.
     """
 
     name: str
@@ -112,16 +113,16 @@ class Job:
     """A run under way, as a method sees it.
 
     recipe: at its scale. model: with the task's head, to be changed in place or replaced. pretrained: where it came
-    from. data: with splits train, select and dev. out: the folder of checkpoints. extra: JSON that the method adds to
-    the record.
+    from. (All three are None for a method without a model.) data: with splits train, select and dev. out: the folder of
+    checkpoints. extra: JSON that the method adds to the record.
     """
 
     recipe: Recipe
     scale: str
     seed: int
-    model: nn.Module
+    model: nn.Module | None
     tokenizer: Any
-    pretrained: Pretrained
+    pretrained: Pretrained | None
     data: TaskData
     settings: Settings
     out: Path
@@ -130,7 +131,7 @@ class Job:
 
 
 def as_it_is(job: Job) -> None:
-    """The model stays dense and all of it trains."""
+    """Nothing: the model stays dense and all of it trains."""
 
 
 def fine_tuned(job: Job) -> Outcome:
@@ -160,21 +161,28 @@ def answered_without_training(job: Job, answers: Callable[[Sequence, Sequence], 
 class Method:
     """prepare: what is done to `job.model` before it is trained (must come out alike each time: a run that is resumed
     prepares again). train: how it is trained; what it returns goes into the record.
+    options: the names that a recipe's `options` may have. check: raises where the job's recipe, data or processes do
+    not fit, before anything is computed. needs_model: False: none is loaded.
     """
 
     about: str
     prepare: Callable[[Job], None] = as_it_is
     train: Callable[[Job], Outcome] = fine_tuned
+    options: Collection[str] = ()
+    check: Callable[[Job], None] = as_it_is
+    needs_model: bool = True
 
 
 FLOORS: dict[str, Method] = {
     "majority": Method(
         "no model: always the most frequent label of the training rows (of a score, their mean)",
         train=partial(answered_without_training, answers=majority_answers),
+        needs_model=False,
     ),
     "bag_of_words": Method(
         "no model: linear, of which words stand in which of the texts",
         train=partial(answered_without_training, answers=bag_of_words_answers),
+        needs_model=False,
     ),
 }
 """What any trained model must beat, on the same rows."""

@@ -13,15 +13,17 @@ import re
 import time
 from collections.abc import Mapping
 from functools import partial
+from numbers import Integral, Real
 
 import torch
 from torch import nn
 
-from .errors import UnknownNameError
+from .errors import BondError, TrainingError, UnknownNameError, unknown
 from .jobs import FLOORS, Job, Method, Recipe, fine_tuned
 from .matrices import matrices
+from .prepare import one_process
 from .session import Session
-from .squeeze import squeeze, straight
+from .squeeze import ORDERS, bonds_at_centre, squeeze, straight
 from .surgery import freeze_central, mpo_layers, to_mpo, trainable_report
 from .surgery_plans import HEAD, REPORT_KINDS, kind_of
 from .trace import Trace
@@ -52,6 +54,40 @@ def prepare_last(job: Job, layers: int, embedding: bool) -> None:
     only_last_layers(job.model, layers, embedding)
 
 
+def check_options(job: Job) -> None:
+    """Raises UnknownNameError or TrainingError for options of a squeezing that cannot be meant."""
+    asked = {**SQUEEZING, **job.recipe.options}
+    if asked["order"] not in ORDERS:
+        raise unknown("order", asked["order"], ORDERS)
+    for name, least in (("tune_steps", 0), ("rows", 1)):
+        if not _whole(asked[name], least):
+            raise TrainingError(f"the option {name}={asked[name]!r}: a whole number of at least {least} was expected.")
+    share, step = asked["share"], asked["step"]
+    if not _positive(share):
+        raise TrainingError(f"the option share={share!r}: a number above 0 was expected, e.g. 0.75.")
+    if not _whole(step, 1) and not (_positive(step) and step < 1):
+        raise TrainingError(f"the option step={step!r}: a whole number or a share between 0 and 1 was expected.")
+
+
+def check_squeezing(job: Job) -> None:
+    """As `check_options`; raises as well for want of rows to measure on, and in several processes."""
+    one_process(f"the method {job.recipe.method!r}")
+    check_options(job)
+    if not job.data.splits.get("select"):
+        raise TrainingError(
+            f"the method {job.recipe.method!r} measures every step on the split 'select', and the recipe sets no rows "
+            "aside for it: select= at least 1, or None for a tenth of the training rows."
+        )
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def train_and_compare(job: Job) -> Outcome:
     """One fine-tuning; the record gets how far each kind of matrix moved (Table 1), and #Pr and #To by kind."""
     before = _weights(job.model)
@@ -65,6 +101,7 @@ def train_and_squeeze(job: Job) -> Outcome:
     """Lightweight fine-tuning, then dimension squeezing with one optimizer; both in the seconds of the outcome."""
     asked = {**SQUEEZING, **job.recipe.options}
     target = _target(job, asked["share"])
+    _check_reach(job.model, target, asked["share"])
     outcome = fine_tuned(job)
     few = dataclasses.replace(
         job.data, splits={**job.data.splits, "select": job.data.splits["select"][: asked["rows"]]}
@@ -112,12 +149,18 @@ METHODS: dict[str, Method] = {
         train_and_compare,
     ),
     "mpop": Method(
-        "lightweight fine-tuning, then dimension squeezing", partial(prepare_mpo, freeze=True), train_and_squeeze
+        "lightweight fine-tuning, then dimension squeezing",
+        partial(prepare_mpo, freeze=True),
+        train_and_squeeze,
+        tuple(SQUEEZING),
+        check_squeezing,
     ),
     "mpop_dir": Method(
         "cut straight to the size of `mpop`, then lightweight fine-tuning with as many updates",
         partial(prepare_mpo, freeze=False),
         train_after_straight_cut,
+        tuple(SQUEEZING),
+        check_options,
     ),
     "full_compared": Method("the dense model, all parameters train; how far each moved", train=train_and_compare),
     **{
@@ -233,12 +276,28 @@ def _target(job: Job, share: float) -> int:
     return int(share * trainable_report(job.model).dense)
 
 
-def _steps_of(trace: Trace, share: float) -> int:
-    """How many steps squeezing to the same bonds takes: each lowers a bond by a share of its first size."""
+def _check_reach(model: nn.Module, target: int, share: float) -> None:
+    """Raises BondError where even bonds of 1 next to the centres leave more; `squeeze` says so after the training."""
+    report = trainable_report(model)
+    least = report.total
+    for layer in mpo_layers(model).values():
+        cut = bonds_at_centre(layer.plan)
+        smallest = [1 if k in cut else d for k, d in enumerate(layer.bonds)]
+        least -= layer.plan.parameters(layer.bonds) - layer.plan.parameters(smallest)
+    if target < least:
+        raise BondError(
+            f"the option share={share!r} is out of reach: with every bond next to a centre at 1 the model still has "
+            f"{least:,} parameters, a share of {math.ceil(1000 * least / report.dense) / 1000:g}."
+        )
+
+
+def _steps_of(trace: Trace, step: float) -> int:
+    """How many steps squeezing to the same bonds takes: each lowers a bond by `step`, a share is of its first size."""
     total = 0
-    for step in trace.steps:
-        first = trace.matrices[step.path].bonds[step.bond]
-        total += math.ceil((step.before - step.after) / max(1, math.ceil(share * first)))
+    for done in trace.steps:
+        first = trace.matrices[done.path].bonds[done.bond]
+        size = step if _whole(step, 1) else max(1, math.ceil(step * first))
+        total += math.ceil((done.before - done.after) / size)
     return total
 
 

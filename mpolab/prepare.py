@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,16 @@ from .settings import Settings
 def need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise TrainingError(f"training needs {package}, which is not installed: pip install 'mpolab[train]'.")
+
+
+def one_process(what: str) -> None:
+    """Raises TrainingError for a method that cannot be divided among the processes of torchrun."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1:
+        raise TrainingError(
+            f"{what} runs in one process, since replaced parameters would escape torch's DDP, and here are {count}: "
+            "start it without torchrun."
+        )
 
 
 def check_model(model: nn.Module, tokenizer: Any, settings: Settings) -> None:

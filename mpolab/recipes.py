@@ -20,7 +20,7 @@ from typing import Any
 
 from . import mpop, runs
 from .data import TaskData, load_task, task_named
-from .errors import DataNotFoundError, TrainingError, unknown
+from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
 from .jobs import FLOORS, Job, Method, Recipe
 from .prepare import start_at_the_mean
 from .pretrained import load_pretrained
@@ -117,25 +117,21 @@ def run(
         raise unknown("method", at.method, METHODS)
     method = METHODS[at.method]
     runs.refuse_paths({"recipe": recipe.fields(scale)})  # at the end it would be too late
+    for option in at.options:
+        if not method.options:
+            raise UnknownNameError(f"the method {at.method!r} reads no options, and the recipe has {option!r}.")
+        if option not in method.options:
+            raise unknown(f"option of the method {at.method!r}", option, method.options)
     data = rows(at, seed, data_dir, source)
     leader = int(os.environ.get("RANK", "0")) == 0
-    loaded = load_pretrained(
-        at.model,
-        head=HEADS.get(data.task.kind, "sequence-classification"),
-        num_labels=data.task.num_labels,
-        seed=seed,
-        config={"problem_type": "regression"} if data.task.kind == "regression" else None,
-    )
-    if loaded.tokenizer is None:
-        raise TrainingError(f"the model {at.model!r} ({loaded.origin}) has no tokenizer beside it: it reads no text.")
-    mean = start_at_the_mean(loaded.model, loaded.new, data)
     which = hashlib.sha256(json.dumps(data.sha256, sort_keys=True).encode()).hexdigest()[:8]
     out = (work or runs.work_folder()) / recipe.name / f"{scale}-seed{seed}-{recipe.hash(scale)}-{which}"
     if leader and not resume:
         shutil.rmtree(out, ignore_errors=True)
-    job = Job(at, scale, seed, loaded.model, loaded.tokenizer, loaded, data, at.settings, out, progress)
-    if mean is not None:
-        job.extra["head_starts_at"] = mean
+    job = Job(at, scale, seed, None, None, None, data, at.settings, out, progress)
+    method.check(job)
+    if method.needs_model:
+        _load_model(job)
     method.prepare(job)
     outcome = method.train(job)
     record = Record(
@@ -146,7 +142,7 @@ def run(
         fields=recipe.fields(scale),
         command=_command(recipe, scale, seed, data_dir, source),
         data=data.describe(),
-        model=loaded.describe() if outcome.total else "none",
+        model=job.pretrained.describe() if job.pretrained else "none",
         seconds=round(outcome.seconds, 2),
         peak_bytes=outcome.peak_bytes,
         memory=outcome.memory,
@@ -165,6 +161,26 @@ def run(
         record.save(results)
         shutil.rmtree(out, ignore_errors=True)
     return record
+
+
+def _load_model(job: Job) -> None:
+    """Puts the recipe's model into the job, with the head of its task, and its tokenizer."""
+    task = job.data.task
+    loaded = load_pretrained(
+        job.recipe.model,
+        head=HEADS.get(task.kind, "sequence-classification"),
+        num_labels=task.num_labels,
+        seed=job.seed,
+        config={"problem_type": "regression"} if task.kind == "regression" else None,
+    )
+    if loaded.tokenizer is None:
+        raise TrainingError(
+            f"the model {job.recipe.model!r} ({loaded.origin}) has no tokenizer beside it: it reads no text."
+        )
+    mean = start_at_the_mean(loaded.model, loaded.new, job.data)
+    if mean is not None:
+        job.extra["head_starts_at"] = mean
+    job.pretrained, job.model, job.tokenizer = loaded, loaded.model, loaded.tokenizer
 
 
 def rows(

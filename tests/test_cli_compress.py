@@ -535,6 +535,12 @@ def test_refusals(bert, glue, capsys, tmp_path, case):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_squeezing_refuses_several_processes_at_once(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main("compress", "./nowhere", "--ratio", "0.5", "--squeeze", "--out", "small") == 2
+    paragraph(capsys.readouterr().err, "a squeezing runs in one process", "here are 2")
+
+
 def test_models_that_do_not_serve(bert, glue, capsys, tmp_path):
     assert main("compress", bert, "--bond", "4", "--out", bert, "--force") == 2
     paragraph(capsys.readouterr().err, "is the folder of the model itself")

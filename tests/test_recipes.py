@@ -11,10 +11,18 @@ from command_line import save_rows
 from small import settle, tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
 
-from mpolab import pretrained, recipes, runs, training
-from mpolab.errors import CheckpointError, DataNotFoundError, ModelNotFoundError, UnknownNameError
+from mpolab import mpop, pretrained, recipes, runs, training
+from mpolab.errors import (
+    BondError,
+    CheckpointError,
+    DataNotFoundError,
+    ModelNotFoundError,
+    TrainingError,
+    UnknownNameError,
+)
 from mpolab.grammar import bag_of_words, majority
 from mpolab.recipes import METHODS, RECIPES, Method, Recipe
+from mpolab.trace import Matrix, Step, Trace
 from mpolab.training import Settings
 
 TINY = Recipe(
@@ -57,6 +65,8 @@ def place(tmp_path, monkeypatch, settled):
 def test_the_table_is_sound():
     for name, recipe in RECIPES.items():
         assert recipe.name == name and recipe.about.endswith(".") and recipe.scales and recipe.method in METHODS
+        for scale in recipe.scales:
+            assert set(recipe.at(scale).options) <= set(METHODS[recipe.at(scale).method].options)
         hashes = {recipe.hash(scale) for scale in recipe.scales}
         assert len(hashes) == len(recipe.scales)
         for scale in recipe.scales:
@@ -121,10 +131,10 @@ def test_from_the_rows_to_the_record(place, monkeypatch):
 def test_a_floor_is_of_the_rows_that_a_model_gets(method, scorer, place):
     """Scored by the metrics of the task; the grammar's own scores of the same answers are the oracle."""
     scales = {**TINY.scales, "gpu": {"train": 40, "dev": 16, "task": "SQuAD"}}
-    recipe = dataclasses.replace(TINY, name="floor", method=method, scales=scales)
+    recipe = dataclasses.replace(TINY, name="floor", method=method, scales=scales, model="nowhere/none")  # not loaded
     for scale, metric in (("smoke", "accuracy"), ("laptop", "pearson"), ("gpu", "f1")):
         record = recipes.run(recipe, scale, seed=3, progress=False)
-        drawn = recipes.rows(recipe.at(scale), 3, None, None)
+        drawn = recipes.rows(recipe.at(scale), 3)
         assert record.data == drawn.describe() and (record.trainable, record.total, record.model) == (0, 0, "none")
         expected = scorer(drawn.splits["train"], drawn.splits["dev"])[metric]
         assert record.scores["dev"][metric] == pytest.approx(expected, abs=1e-6)
@@ -246,6 +256,54 @@ def test_what_cannot_be_run(place):
         recipes.run(TINY, "smoke", data_dir=place / "no data", progress=False)
     with pytest.raises(DataNotFoundError, match="no record"):
         recipes.load_or_run(TINY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"options": {"sahre": 0.5}}, UnknownNameError, "method 'mpop' 'sahre'. Did you mean 'share"),
+        ({"method": "full", "options": {"share": 0.5}}, UnknownNameError, "'full' reads no options, and .* 'share'"),
+        ({"select": 0}, TrainingError, "'select'.*select= at least 1"),
+        ({"options": {"order": "estimates"}}, UnknownNameError, "Did you mean 'estimate'"),
+        ({"options": {"share": "half"}}, TrainingError, "share='half': a number above 0"),
+        ({"options": {"share": 0.001}}, BondError, "share=0.001 is out of reach.*a share of 0"),
+        ({"options": {"step": 1.5}}, TrainingError, "step=1.5: a whole number or a share"),
+        ({"method": "mpop_dir", "options": {"step": 0}}, TrainingError, "step=0: a whole number"),
+        ({"options": {"rows": 0}}, TrainingError, "rows=0: a whole number of at least 1"),
+        ({"options": {"tune_steps": 1.5}}, TrainingError, "tune_steps=1.5: a whole number of at least 0"),
+    ],
+)
+def test_a_squeezing_that_cannot_be_meant_is_refused_before_any_training(place, monkeypatch, changes, error, words):
+    monkeypatch.setattr(training, "fine_tune", lambda *_, **__: pytest.fail("a training began"))
+    scales = {"smoke": {key: value for key, value in TINY.scales["smoke"].items() if key not in changes}}
+    recipe = dataclasses.replace(TINY, **{"method": "mpop", "scales": scales, **changes})
+    with pytest.raises(error, match=words):
+        recipes.run(recipe, "smoke", progress=False)
+
+
+def test_methods_that_squeeze_refuse_several_processes_at_once(place, monkeypatch):
+    monkeypatch.setattr(recipes, "load_pretrained", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match=r"'mpop' runs in one process.*here are 2: start it without torchrun"):
+        recipes.run(dataclasses.replace(TINY, method="mpop"), "smoke", progress=False)
+
+
+def test_a_squeezing_and_the_straight_cut_to_its_size(place):
+    options = {"share": 0.7, "step": 0.5, "tune_steps": 1, "rows": 8}
+    recipe = dataclasses.replace(TINY, method="mpop", options=options)
+    squeezed = recipes.run(recipe, "smoke", progress=False)
+    cut = recipes.run(dataclasses.replace(recipe, name="cut", method="mpop_dir"), "smoke", progress=False)
+    trace = Trace.from_dict(squeezed.extra["trace"])
+    assert trace.stopped == "target" and trace.final_parameters == squeezed.total == cut.total
+    assert Trace.from_dict(cut.extra["trace"]).bonds == trace.bonds
+    assert squeezed.steps == cut.steps == 5 + len(trace.steps)  # as many updates
+
+
+def test_steps_of_a_straight_cut():
+    matrix = Matrix((4, 4), (4, 4), (16, 16), (1, 16, 1))
+    step = Step(1, "a", 1, 16, 7, 0.1, 0.1, 0.1, None, 100)
+    trace = Trace("straight", 1, None, None, None, None, 200, {"a": matrix}, [step])
+    assert [mpop._steps_of(trace, size) for size in (1, 4, 9, 0.25, 0.01)] == [9, 3, 1, 3, 9]
 
 
 def test_a_record_made_by_another_version(place):

@@ -186,6 +186,10 @@ def _check_usage(arguments: argparse.Namespace) -> None:
 
 def compress(arguments: argparse.Namespace) -> int:
     _check_usage(arguments)
+    if arguments.squeeze:
+        from ..prepare import one_process
+
+        one_process("a squeezing")
     quiet, start = arguments.quiet, time.perf_counter()
     arguments.out = arguments.out.expanduser()
     check_out(arguments.out, arguments.force)  # before any work is done
