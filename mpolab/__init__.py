@@ -7,6 +7,7 @@
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
+        if name.isidentifier() and find_spec(f"{__name__}.{name}"):  # mpolab.metrics without importing it first
+            return import_module(f".{name}", __name__)
         raise AttributeError(f"module 'mpolab' has no attribute {name!r}")
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)
 

@@ -103,13 +103,22 @@ class Snapshot:
             for name, buffer in module.named_buffers(recurse=False)
         ]
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        self._frozen = [
+            (name, parameter, parameter._version, parameter.data_ptr())
+            for name, parameter in model.named_parameters()
+            if not parameter.requires_grad
+        ]
         if optimizer is not None:
             self._groups = [_settings(group) for group in optimizer.param_groups]
             self._state = {parameter: copy.deepcopy(dict(state)) for parameter, state in optimizer.state.items()}
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Everything as it was; can be called once, for it gives its copies away."""
+        """Everything as it was; can be called once, for it gives its copies away.
+
+        Raises TrainingError, after all else is restored, if somebody has written into a frozen tensor.
+        """
+        written = [name for name, p, version, at in self._frozen if p.data_ptr() == at and p._version != version]
         for path, layer in mpo_layers(self.model).items():
             layer.set_cores(self._layers[path])
         for tensor, saved in self._rest:
@@ -127,6 +136,12 @@ class Snapshot:
                 group.update(settings, params=params)
             self.optimizer.state.clear()
             self.optimizer.state.update(self._state)
+        if written:
+            raise TrainingError(
+                f"{written[0]} was frozen and has been written to since ({len(written)} such tensors): only what "
+                "trains is copied, so it cannot be taken back. Leave frozen tensors alone in tune, or unfreeze them "
+                "before squeeze."
+            )
 
 
 def _saved(parameter: nn.Parameter) -> torch.Tensor:

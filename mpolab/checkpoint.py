@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from .surgery import MPOTiedEmbedding, owner_of, put_module, settle
 
 FORMAT = "mpolab.model/1"
 ABOUT, WEIGHTS = "mpolab.json", "model.safetensors"
+STAGE = ".mpolab-"  # begins the name of a folder under way
 
 
 # -- saving ----------------------------------------------------------------------------------------
@@ -53,27 +54,58 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike, tokenizer: Any 
             "state_dict() yourself, or save the transformers model inside it."
         )
     tensors, tied = _tensors(model)
-    about = describe(model) | {"tied": tied}
+    about = describe(model) | {"tied": tied, "absent": _absent(model)}
+    _check_loadable(model, tensors, about)
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{str(folder)!r} is a file; a model is saved to a folder.")
-    new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(dir=folder, prefix=".mpolab-"))
-    whole = False
+    new, whole, stage = not folder.exists(), False, None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{STAGE}*"):  # of a process that was killed while it wrote
+            shutil.rmtree(left, ignore_errors=True)
+        stage = Path(tempfile.mkdtemp(dir=folder, prefix=STAGE))
         _write(model, tokenizer, tensors, about, stage)
         for file in _in_order(stage):
             target = folder / file.relative_to(stage)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, target)
         whole = True
+    except OSError as problem:
+        raise CheckpointError(f"{str(folder)!r} could not be written ({problem}).") from problem
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
         if new and not whole:
             with contextlib.suppress(OSError):
                 folder.rmdir()
     return folder
+
+
+def _absent(model: nn.Module) -> list[str]:
+    """Paths of modules that the class makes of this config and that this model is without, such as a pooler."""
+    usual = _built(type(model), model.config)
+    there = dict(model.named_modules(remove_duplicate=False))
+    return [
+        f"{path}.{name}".lstrip(".")
+        for path, module in usual.named_modules()
+        for name, child in module._modules.items()
+        if child is not None and path in there and there[path]._modules.get(name, child) is None
+    ]
+
+
+def _check_loadable(model: nn.Module, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    """Builds what `load` would build, without numbers, and compares. Raises CheckpointError where it is another."""
+    try:
+        again = _built(type(model), model.config, about["absent"])
+        _put_layers(again, Path(), about)
+        expected = {name: tuple(tensor.shape) for name, tensor in again.state_dict(keep_vars=True).items()}
+        _check(expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, about, Path("the model"))
+    except CheckpointError as problem:
+        raise CheckpointError(
+            f"this {type(model).__name__} has been changed so that load() could not build it again from its config: "
+            f"{problem} Save its state_dict() yourself."
+        ) from problem
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -213,6 +245,11 @@ def _read_about(path: Path) -> dict[str, Any]:
     for name, kind in parts.items():
         if not isinstance(about.get(name), kind):
             raise CheckpointError(f"{str(path)!r} has no whole entry {name!r}; the file was changed after saving.")
+    for name in ("frozen", "absent"):
+        if not all(isinstance(entry, str) for entry in about.get(name, ())):
+            raise CheckpointError(f"{str(path)!r} has no whole entry {name!r}; the file was changed after saving.")
+    if not all(isinstance(name, str) and isinstance(owner, str) for name, owner in about["tied"].items()):
+        raise CheckpointError(f"{str(path)!r} has no whole entry 'tied'; the file was changed after saving.")
     return about
 
 
@@ -234,11 +271,19 @@ def _skeleton(folder: Path, about: dict[str, Any]) -> nn.Module:
         raise CheckpointError(f"{str(folder)!r} has no config.json; copy the whole folder again.")
     try:
         config = model_class.config_class.from_pretrained(folder, local_files_only=True)
-        with torch.random.fork_rng(devices=[]), _parameters_on_meta():
-            return model_class(config)
+        return _built(model_class, config, about.get("absent", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise CheckpointError(f"the config in {str(folder)!r} makes no {about['class']}: {reason}") from problem
+
+
+def _built(model_class: type, config: Any, absent: Iterable[str] = ()) -> nn.Module:
+    with torch.random.fork_rng(devices=[]), _parameters_on_meta():
+        model = model_class(copy.deepcopy(config))
+    for path in absent:
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, None)
+    return model
 
 
 @contextlib.contextmanager

@@ -190,6 +190,18 @@ class Engine(Trainer):
             )
         return loss
 
+    def _refuse_bad_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """A finite loss can have gradients that are not: stops before they are written into the weights."""
+        if getattr(optimizer, "found_inf", None) is not None:
+            return  # fp16: the loss scaler looks itself, and leaves out such a step
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if grads and not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
+            raise TrainingError(
+                f"the gradients at step {self.state.global_step + 1} of {self.watch.total} are not finite, so training "
+                f"stopped before it. {self.last_good()} A smaller learning rate, a longer warm-up or precision='fp32' "
+                "usually helps."
+            )
+
     def last_good(self) -> str:
         """What a run that cannot go on still has."""
         found = snapshots.last_whole(self.work) if self.saving else None
@@ -217,6 +229,7 @@ class Engine(Trainer):
             self.optimizer = torch.optim.AdamW(
                 groups, betas=self.settings.betas, eps=self.settings.epsilon, fused=self.can_fuse(groups)
             )
+            self.optimizer.register_step_pre_hook(self._refuse_bad_gradients)
         return self.optimizer
 
     @staticmethod

@@ -6,7 +6,8 @@ A layer owns n cores (d_{k-1}, i_k, j_k, d_k), the parameters; W is never stored
     "factorized"   the cores are contracted with the activations one after another; W never exists.
     "auto"         whichever `mpolab.cost.choose` expects to be faster for the number of tokens at hand.
 
-In eval mode (no gradients wanted) W is rebuilt once and dropped as soon as a core changes. In training it is rebuilt
+In eval mode (no gradients wanted) W is rebuilt once and dropped as soon as a core changes (whoever writes through
+`core.data`, which torch does not count, calls `layer.train(layer.training)` afterwards). In training it is rebuilt
 in every call; `keep_weight=True` keeps that one W for the backward pass, `keep_weight=False` keeps nothing and rebuilds
 it once more, for some 6 % more time at 4,096 tokens. `rebuild_once` is for models that call one layer many times.
 

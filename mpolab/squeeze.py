@@ -246,7 +246,8 @@ def squeeze(
     queue = Queue(squeezed.plans, squeezed.tails, squeezed.bonds, step, order, seed)
     _check_target(squeezed, queue, target)
     baseline = None if evaluate is None else _number(evaluate(model), "before the first step")
-    trace = squeezed.trace(order=order, step=step, max_drop=max_drop, target=target, seed=seed, baseline=baseline)
+    about = {"max_drop": max_drop, "target": target, "baseline": baseline, "greater_is_better": greater_is_better}
+    trace = squeezed.trace(order=order, step=step, seed=seed, **about)
     while True:
         if target is not None and trace.final_parameters <= target:
             return _stopped(trace, "target")

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 import sys
-import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from .errors import BondError, MatrixError, MatrixTypeError, PlanError, unknown
 from .layers import MPOEmbedding, MPOLinear, MPOTiedHead, rebuild_once_in
 from .mpo import MPO
 from .plans import Plan
-from .surgery_plans import REPORT_KINDS, Rule, Site, kind_of, one_of, request, sites
+from .surgery_plans import REPORT_KINDS, Rule, Site, check_kinds, kind_of, one_of, request, sites
 
 PATIENCE = 2.0  # seconds before a progress bar shows
 ORIGINAL = "_original"  # where a new layer keeps what it replaced: in __dict__, so outside the module tree
@@ -115,6 +115,7 @@ def to_mpo(
     one_of(defaults)
     chosen = sites(model, plan)
     if allocation == "uniform":
+        check_kinds(chosen, defaults)
         requests = [request(site, defaults) for site in chosen]
     else:
         requests = _allocated(chosen, defaults, n, allocation, progress)
@@ -278,7 +279,7 @@ def _refresh_ties(model: nn.Module) -> None:
         if hasattr(module, "resize_token_embeddings"):
             module.__dict__.pop("resize_token_embeddings", None)
             if isinstance(_input_embeddings(module), MPOEmbedding | MPOTiedEmbedding):
-                module.resize_token_embeddings = types.MethodType(_resize, module)
+                module.resize_token_embeddings = partial(_resize, module)  # a bound method of it could not be pickled
 
 
 def _input_embeddings(model: nn.Module) -> nn.Module | None:
@@ -354,11 +355,8 @@ def _restored(module: nn.Module) -> nn.Module:
     if kept.bias is not None:
         module.bias.copy_(kept.bias)
     kept.module.bias = None if kept.bias is None else module.bias
-    return kept.module.to(_device(module))
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next(owner_of(module).parameters()).device
+    like = next(owner_of(module).parameters())  # the model may have been moved or converted in between
+    return kept.module.to(like.device, like.dtype)
 
 
 def owner_of(module: nn.Module) -> nn.Module:

@@ -170,6 +170,11 @@ def _rule_from(pattern: object, settings: object) -> Rule:
     for name in settings:
         if name not in SETTINGS:
             raise PlanError(str(unknown(f"setting in plan entry {pattern!r}:", name, SETTINGS)))
+    kind = settings.get("kind")
+    if kind is not None and str(kind).lower() not in KIND_NAMES:
+        raise PlanError(str(unknown(f"kind of matrix in plan entry {pattern!r}:", kind, KIND_NAMES)))
+    if kind is not None:
+        settings = {**settings, "kind": KIND_NAMES[str(kind).lower()]}
     return Rule(pattern, **settings)
 
 
@@ -405,6 +410,20 @@ def _for_kind(name: str, value: object, kind: str) -> object:
             raise unknown(f"kind of matrix in {name}=", key, dict.fromkeys(["embedding", *REPORT_KINDS]))
         named[KIND_NAMES[str(key).lower()]] = entry
     return named.get(kind, named.get(ATTENTION) if kind == POOLER else None)
+
+
+def check_kinds(chosen: Sequence[Site], defaults: dict[str, object]) -> None:
+    """Raises BondError for a setting by kind that reaches none of the chosen matrices."""
+    there = {site.kind for site in chosen}
+    there |= {ATTENTION} & {ATTENTION if kind == POOLER else kind for kind in there}
+    for name, value in defaults.items():
+        for key in value if isinstance(value, Mapping) else ():
+            kind = KIND_NAMES.get(str(key).lower())
+            if kind is not None and kind not in there:
+                raise BondError(
+                    f"{name}={{{key!r}: ...}} reaches no matrix: those of the plan are of the kinds "
+                    f"{', '.join(sorted(there))}."
+                )
 
 
 def one_of(defaults: dict[str, object]) -> None:

@@ -16,7 +16,7 @@ from .plans import Plan
 STOPPED = {
     "running": "not finished",
     "target": "the target size was reached",
-    "drop": "the metric fell by more than max_drop; the last step was taken back",
+    "drop": "the metric got worse by more than max_drop; the last step was taken back",
     "steps": "max_steps were made",
     "exhausted": "every bond next to a centre is 1",
     "interrupted": "it was interrupted; what it had done is kept",
@@ -81,6 +81,7 @@ class Trace:
     matrices: dict[str, Matrix]
     steps: list[Step] = field(default_factory=list)
     stopped: str = "running"
+    greater_is_better: bool = True  # of the metric
 
     @property
     def accepted(self) -> list[Step]:

@@ -288,7 +288,7 @@ def test_a_process_that_ends_between_two_renames_leaves_nothing_that_loads_wrong
         [core.detach() for core in model.bert.encoder.layer[0].attention.self.query.mpo().truncate(bond=2).cores]
     )
     failing_in(checkpoint.os, "replace", monkeypatch, after)
-    with pytest.raises(OSError):
+    with pytest.raises(CheckpointError, match="No space left"):
         save_pretrained(model, copied)
     monkeypatch.undo()
     try:
@@ -296,6 +296,37 @@ def test_a_process_that_ends_between_two_renames_leaves_nothing_that_loads_wrong
     except CheckpointError:
         return
     assert torch.allclose(outputs(again), outputs(saved["bert"][0]), atol=1e-6)
+
+
+def test_what_a_killed_process_left_is_swept_up(copied, saved):
+    (copied / ".mpolab-abc123").mkdir()
+    (copied / ".mpolab-abc123" / "model.safetensors").write_bytes(b"half")
+    save_pretrained(saved["bert"][0], copied)
+    assert not list(copied.glob(".mpolab-*"))
+
+
+def test_a_model_without_its_pooler_comes_back_without(tmp_path):
+    """As load_pretrained makes it of a file that has none."""
+    model = small_bert()
+    model.pooler = None
+    save_pretrained(to_mpo(model, "mpop", bond=4, progress=False), tmp_path)
+    again, ids = load(tmp_path), torch.arange(14).reshape(2, 7)
+    assert again.pooler is None and "pooler" not in "".join(again.state_dict())
+    with torch.no_grad():
+        assert torch.allclose(again(ids).last_hidden_state, model(ids).last_hidden_state, atol=1e-6)
+
+
+def small_bert() -> nn.Module:
+    config = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "num_hidden_layers": 2}
+    return transformers.BertModel(transformers.BertConfig(**config, vocab_size=80)).eval()
+
+
+def test_a_model_that_load_could_not_build_is_not_saved(tmp_path):
+    model = small_bert()
+    model.adapter = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r"could not build it again.*'adapter"):
+        save_pretrained(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 # -- bad input -------------------------------------------------------------------------------------

@@ -412,6 +412,7 @@ def test_the_step_that_loses_too_much_is_taken_back_bit_for_bit(greater):
         return next(metrics) if greater else -next(metrics)
 
     trace = squeeze(model, tune, evaluate, optimizer, step=2, max_drop=1.0, greater_is_better=greater)
+    assert trace.greater_is_better is greater and Trace.from_dict(trace.to_dict()) == trace
     assert trace.stopped == "drop" and [done.accepted for done in trace.steps] == [True] * 3 + [False]
     assert [abs(done.metric) for done in trace.steps] == [79.5, 79.0, 79.1, 78.9] and abs(trace.baseline) == 80.0
     assert same(everything(model, optimizer), states[3])
@@ -425,6 +426,19 @@ def test_the_step_that_loses_too_much_is_taken_back_bit_for_bit(greater):
     squeeze(twin, lambda model: None, None, other, step=2, max_steps=3)
     train(model, optimizer, 1)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * 0.9**3)
+
+
+def test_a_frozen_tensor_that_tune_wrote_into_is_not_passed_over_in_silence():
+    model = freeze_central(Tiny())
+    metrics = iter([1.0, 0.0])
+
+    def tune(model):
+        model.head.weight.requires_grad_(False)
+        with torch.no_grad():
+            next(iter(mpo_layers(model).values())).central.add_(1.0)
+
+    with pytest.raises(TrainingError, match="was frozen and has been written to"):
+        squeeze(model, tune, lambda model: next(metrics), step=1, max_drop=0.5, order="estimate")
 
 
 def test_a_fall_of_just_max_drop_is_allowed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import math
 
@@ -761,3 +762,37 @@ def test_rules_match_from_a_dot_on_and_near_names_are_found():
     paths = ["encoder.layer.0.attention.self.query", "encoder.layer.11.attention.self.query", "pooler.dense"]
     assert nearest("atention.self.quary", paths)[0] == "encoder.layer.N.attention.self.query"
     assert match(rules_of({"dense": {}}, nn.Identity()), dict.fromkeys(paths)).keys() == {"pooler.dense"}
+
+
+# -- what happens to a converted model afterwards ----------------------------------------------------
+
+
+@pytest.mark.parametrize("name, kind", [("Bert", "ForSequenceClassification"), ("T5", "ForConditionalGeneration")])
+def test_a_converted_model_can_be_pickled(name, kind):
+    model = to_mpo(build(name, kind), "mpop", progress=False)
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    again = torch.load(buffer, weights_only=False)
+    assert torch.equal(outputs(again), outputs(model))
+    with pytest.raises(PlanError):
+        again.resize_token_embeddings(WORDS + 1)
+    assert again.resize_token_embeddings.args[0] is again
+    assert copy.deepcopy(model).resize_token_embeddings.args[0] is not model
+
+
+def test_the_way_back_after_a_change_of_dtype():
+    model = to_mpo(build("Bert", "ForSequenceClassification"), "mpop", progress=False).to(torch.bfloat16)
+    to_dense(model, original=True)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert torch.isfinite(outputs(model)).all()
+
+
+def test_kinds_that_reach_nothing_are_refused():
+    with pytest.raises(BondError, match=r"bond=\{'embedding': ...\} reaches no matrix.*FFN, attention"):
+        to_mpo(build("Bert", "ForSequenceClassification"), "mpobert", bond={"embedding": 3}, progress=False)
+    with pytest.raises(PlanError, match="attention"):
+        to_mpo(build("Bert", "ForSequenceClassification"), {"query": {"kind": "atention"}}, progress=False)
+    model = build("Bert", "ForSequenceClassification")
+    layers = mpo_layers(to_mpo(model, {"query": {"kind": "Attention"}}, bond={"attention": 3}, progress=False))
+    assert {max(layer.bonds) for layer in layers.values()} == {3}

@@ -324,6 +324,21 @@ def test_a_loss_that_is_no_number(tokenizer, tmp_path):
         fine_tune(tiny_model(), tokenizer, tiny_data(), settings, callbacks=[At(1, poison)], progress=False)
 
 
+def test_gradients_that_are_no_numbers_are_not_written_into_the_weights(tokenizer, tmp_path):
+    """A finite loss can have them."""
+    model = tiny_model()
+    calls = []
+
+    def spoil(gradient):
+        calls.append(1)
+        return gradient * math.nan if len(calls) == 3 else gradient
+
+    model.classifier.weight.register_hook(spoil)
+    with pytest.raises(TrainingError, match=r"the gradients at step 3 of .* are not finite.*`out` was not given"):
+        fine_tune(model, tokenizer, tiny_data(), QUICK, progress=False)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
 def test_poisoned_weights_are_neither_chosen_nor_saved(tokenizer, tmp_path):
     """The step before a checkpoint leaves NaN behind, which its own loss does not show."""
     with pytest.raises(TrainingError, match=r"after step 8 is nan.*checkpoint-4'"):

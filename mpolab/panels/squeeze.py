@@ -103,7 +103,8 @@ class SqueezePanel(Panel):
         if not points:
             metric.text(0.5, 0.5, "not measured", ha="center", color=viz.MUTED, fontsize=9, transform=metric.transAxes)
         if trace.baseline is not None and trace.max_drop is not None:
-            metric.axhline(trace.baseline - trace.max_drop, color=viz.PRINTED, linewidth=1.0, linestyle="--")
+            limit = trace.baseline - trace.max_drop * (1 if trace.greater_is_better else -1)
+            metric.axhline(limit, color=viz.PRINTED, linewidth=1.0, linestyle="--")
         viz.head(
             figure,
             f"step {self.value('step')} of {len(trace.steps)}: {_what(step)}; "
