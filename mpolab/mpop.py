@@ -20,6 +20,7 @@ from torch import nn
 
 from .errors import BondError, TrainingError, UnknownNameError, unknown
 from .jobs import FLOORS, Job, Method, Recipe, fine_tuned
+from .layers import MPOEmbedding
 from .matrices import matrices
 from .prepare import one_process
 from .session import Session
@@ -229,16 +230,19 @@ def only_last_layers(model: nn.Module, layers: int, embedding: bool = False) -> 
     numbered = re.compile(r"(?:^|\.)(?:layers?|h|block)\.(\d+)\.")
     found = {name: numbered.search(name) for name, _ in model.named_parameters()}
     depth = 1 + max((int(hit[1]) for hit in found.values() if hit), default=-1)
+    kinds = (nn.Embedding, MPOEmbedding)
+    looked_up = {id(p) for module in model.modules() if isinstance(module, kinds) for p in module.parameters()}
+    first = next((place for place, name in enumerate(found) if found[name]), 0)  # before it: embeddings, their norms
     if not 1 <= layers <= depth:
         raise UnknownNameError(
             f"the last {layers} layers were asked for, and {type(model).__name__} has {depth} numbered ones."
         )
-    for name, parameter in model.named_parameters():
+    for place, (name, parameter) in enumerate(model.named_parameters()):
         hit = found[name]
         if hit:
             parameter.requires_grad_(int(hit[1]) >= depth - layers)
         else:
-            parameter.requires_grad_(embedding or "embed" not in name)
+            parameter.requires_grad_(embedding or (place > first and id(parameter) not in looked_up))
     return model
 
 

@@ -81,7 +81,18 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "runs": {"storage"},
     # a recipe is run by the table it stands in
     "jobs": {"data", "grammar", "metrics", "pretrained", "runs", "training", "recipes"},
-    "mpop": {"jobs", "matrices", "prepare", "surgery_plans", "surgery", "squeeze", "trace", "training", "session"},
+    "mpop": {
+        "jobs",
+        "layers",
+        "matrices",
+        "prepare",
+        "surgery_plans",
+        "surgery",
+        "squeeze",
+        "trace",
+        "training",
+        "session",
+    },
     "recipes": ANYTHING,
     "viz": set(),  # numbers only
     "panels": ANYTHING,
