@@ -61,8 +61,8 @@ def load_task(
     last the offline set; `.origin` says which and why.
     data_dir: a folder that holds the task's folder (`data_dir/SST-2`, `data_dir/glue/SST-2`), or that folder itself.
     A folder whose name is a variant's ("MNLI-10k") gives a task of that name.
-    seed, sizes: of the offline set only, which has the splits that `sizes` names (by default 1,000 rows for train, 500
-    for each other).
+    seed, sizes: of the offline set only, which has those splits of the task that `sizes` names (by default all: 1,000
+    rows for train, 500 for each other).
     splits: those wanted. By default train and dev must be there (for the diagnostic set: test), others are read where
     they are. `splits=("dev",)` reads a folder that has no train file.
     bad_rows: "error", or "drop": rows that cannot be read are left out and counted in `.notes` (the QQP of the
@@ -74,8 +74,10 @@ def load_task(
     if source is not None and source not in SOURCES:
         raise unknown("source", source, SOURCES)
     if name == "package-origin":
+        _check_sizes(Task(name, "single"), sizes)
         return _package_origin(source, data_dir, seed, sizes, splits)
     task = task_named(name)
+    _check_sizes(task, sizes)
     if bad_rows not in BAD_ROWS:
         raise unknown("way with bad rows", bad_rows, BAD_ROWS)
     made_here = task.name.startswith("toy-") or task.base.startswith("probing")
@@ -108,6 +110,15 @@ def load_task(
             f"{task.name} is a part of {task.base} that only a folder can hold: give data_dir. Or load {task.base!r}."
         )
     return _offline(task, seed, sizes, splits, f" (no source was named: no data_dir; hub: {reason})")
+
+
+def _check_sizes(task: Task, sizes: Mapping[str, int] | None) -> None:
+    """Raises for sizes that are no mapping and for splits that no task has; of the numbers the grammar says it."""
+    if sizes is not None and not isinstance(sizes, Mapping):
+        raise DataError(f"sizes={sizes!r}: the rows of each split were expected, e.g. {{'train': 1000, 'dev': 500}}.")
+    for split in sizes or ():
+        if split not in task.splits:
+            raise unknown(f"split of {task.name} in sizes", split, task.splits)
 
 
 def _from_hub(task: Task, splits: Sequence[str] | None) -> tuple[TaskData | None, str]:
@@ -205,6 +216,8 @@ def load_text(
         if split not in TEXT_SPLITS:
             raise unknown("split of a text", split, TEXT_SPLITS)
     text = os.fspath(name)
+    if not text.strip():
+        raise unknown("corpus", text, [*CORPORA, "imdb", *OFFLINE_TEXTS])
     known = "" if isinstance(name, os.PathLike) else text.lower()
     if known in OFFLINE_TEXTS:
         if data_dir is not None or source not in (None, "offline"):

@@ -64,7 +64,9 @@ _TEXT = {"train": "train", "valid": "validation", "test": "test"}
 
 HUB_TEXTS: dict[str, HubSet] = {
     "wikitext-2": HubSet("Salesforce/wikitext", "wikitext-2-v1", _TEXT, {"text": "text"}),
+    "wikitext-2-raw": HubSet("Salesforce/wikitext", "wikitext-2-raw-v1", _TEXT, {"text": "text"}),
     "wikitext-103": HubSet("Salesforce/wikitext", "wikitext-103-v1", _TEXT, {"text": "text"}),
+    "wikitext-103-raw": HubSet("Salesforce/wikitext", "wikitext-103-raw-v1", _TEXT, {"text": "text"}),
 }
 """The corpora that the hub has under their owners' names; EMNLP2017 News is not among them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 
@@ -13,6 +14,23 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 """How the learning rate goes on after the warm-up: down to zero in a line or a half wave, or not at all."""
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+DEVICES = ("cpu", "cuda")
+
+# Of each number: whether it is a whole one, and the least it may be; None = anything above 0.
+_NUMBERS: dict[str, tuple[type, int | None]] = {
+    **dict.fromkeys(("epochs", "lr", "epsilon"), (Real, None)),
+    **dict.fromkeys(("tensor_lr", "weight_decay", "warmup", "max_grad_norm"), (Real, 0)),
+    **dict.fromkeys(("batch_size", "eval_batch_size", "accumulation", "max_length", "max_answer"), (Integral, 1)),
+    **dict.fromkeys(("max_steps", "patience", "eval_every", "save_every"), (Integral, 1)),
+    "stride": (Integral, 0),
+}
+_MAY_BE_NONE = ("max_steps", "tensor_lr", "patience", "eval_every", "save_every")
+
+
+def _fits(value: object, kind: type, least: int | None) -> bool:
+    if not isinstance(value, kind) or isinstance(value, bool) or not value < math.inf:
+        return False
+    return value > 0 if least is None else value >= least
 
 
 @dataclass(frozen=True)
@@ -55,29 +73,26 @@ class Settings:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
-        for name in ("max_steps", "batch_size", "eval_batch_size", "accumulation", "max_length", "patience",
-                     "eval_every", "save_every", "max_answer"):  # fmt: skip
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("device", DEVICES)):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-                raise TrainingError(f"{name}={value!r}: a whole number of at least 1 was expected.")
-        for name in ("epochs", "lr", "epsilon"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise TrainingError(f"{name}={getattr(self, name)!r}: a positive number was expected.")
-        for name in ("weight_decay", "warmup", "max_grad_norm", "stride", "tensor_lr"):
+            if not (isinstance(value, str) and value in known) and (value is not None or name != "device"):
+                raise unknown(name, value, known)
+        for name, (kind, least) in _NUMBERS.items():
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise TrainingError(f"{name}={value!r}: a number of at least 0 was expected.")
-        object.__setattr__(self, "betas", tuple(self.betas))
+            if (value is None and name in _MAY_BE_NONE) or _fits(value, kind, least):
+                continue
+            what = "a whole number" if kind is Integral else "a number"
+            what = "a positive number" if least is None else f"{what} of at least {least}"
+            raise TrainingError(f"{name}={value!r}: {what} was expected.")
+        pair = tuple(self.betas) if isinstance(self.betas, tuple | list) else ()
+        if len(pair) != 2 or not all(_fits(beta, Real, 0) and beta < 1 for beta in pair):
+            raise TrainingError(f"betas={self.betas!r}: two numbers from 0 to below 1 were expected.")
+        object.__setattr__(self, "betas", pair)
 
     @property
     def device_type(self) -> str:
         """ "cuda" or "cpu"; raises TrainingError for what this machine or the precision does not allow."""
         chosen = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if chosen not in ("cpu", "cuda"):
-            raise unknown("device", chosen, ("cpu", "cuda"))
         if chosen == "cuda" and not torch.cuda.is_available():
             raise TrainingError("device='cuda', but torch finds no CUDA device here; leave device=None or say 'cpu'.")
         if chosen == "cpu" and self.precision == "fp16":

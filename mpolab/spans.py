@@ -43,8 +43,16 @@ def encode_questions(
             f"{type(tokenizer).__name__} is a slow one. Load it with AutoTokenizer from a folder with tokenizer.json."
         )
     longest = max(1, max_length // 3)
-    # Three special tokens at most; what is left for the passage must be more than the overlap.
-    stride = min(stride, max(1, (max_length - longest - 3) // 2))
+    # What is left for the passage must be more than the overlap.
+    special = max(3, tokenizer.num_special_tokens_to_add(pair=True))
+    room = max_length - longest - special
+    if room < 2:
+        least = next(n for n in range(max_length + 1, 3 * special + 9) if n - max(1, n // 3) - special >= 2)
+        raise TrainingError(
+            f"max_length={max_length} leaves no room for a passage beside a question and {special} special tokens: "
+            f"give at least {least}, better 128 or more."
+        )
+    stride = min(stride, room // 2)
     features: list[Feature] = []
     windows: list[Window] = []
     for begin in range(0, len(rows), 500):

@@ -519,6 +519,10 @@ REFUSED = {
     "no such data": (["--bond", "4", "--task", "RTE", "--data-dir", "./gone"], ["'gone'"]),
     "too many rows": (["--bond", "4", "--task", "SST-2", "--data-dir", "GLUE", "--rows", "500"], ["select=125"]),
     "too many tokens": (["--bond", "4", "--task", "SST-2", "--data-dir", "GLUE", "--rows", "8"], ["64 positions"]),
+    "too few tokens": (
+        ["--bond", "4", "--task", "SQuAD", "--max-length", "5", "--rows", "8"],
+        ["max_length=5 leaves no room for a passage", "at least 7"],
+    ),
     "a squeezed size": (
         [*TUNE, "--data-dir", "GLUE", "--rows", "8", "--squeeze", "--ratio", "0.01"],
         ["ratio = 0.01 is out of reach by squeezing", "leave out --squeeze"],
@@ -573,6 +577,7 @@ def test_models_that_do_not_serve(bert, glue, capsys, tmp_path):
         (["--task", "RTE", "--squeeze", "--error", "0.4"], "a size given with --ratio or --bond, not --error"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--allocation", "spectra"], "leave out --allocation"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--step", "1.5"], "1.5 is neither a whole number"),
+        (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--step", "inf"], "inf is neither a whole number"),
         (["--task", "RTE", "--squeeze", "--max-drop", "-1"], "-1 is not a number of at least 0"),
         (["--task", "RTE", "--bond", "4", "--rows", "0"], "0 is not above 0"),
         (["--task", "RTE", "--bond", "4", "--lr", "fast"], "invalid number value: 'fast'"),

@@ -86,7 +86,7 @@ def test_a_division_loses_and_repeats_nothing(numbers, seed):
     assert corpora.divide(pieces, seed) == (texts, notes)
 
 
-def test_one_plain_file_and_its_errors(tmp_path):
+def test_one_plain_file_and_its_errors(tmp_path, monkeypatch):
     path = write(tmp_path / "book.txt", "".join(f"line {k}\n" for k in range(100)), packed=True)
     found = load_text(path)
     assert found.name == "book" and found.words == {"train": 180, "valid": 10, "test": 10}
@@ -101,6 +101,11 @@ def test_one_plain_file_and_its_errors(tmp_path):
         load_text(tmp_path / "nothing")
     with pytest.raises(UnknownNameError, match="Did you mean 'wikitext-2'"):
         load_text("wikitex-2")
+    monkeypatch.chdir(tmp_path)  # which has text files
+    for nothing in ("", " "):
+        for place in ({}, {"data_dir": tmp_path}, {"source": "folder"}):
+            with pytest.raises(UnknownNameError, match=f"unknown corpus '{nothing}'"):
+                load_text(nothing, **place)
 
 
 def test_imdb_as_text_and_text_from_the_hub(tmp_path, monkeypatch):
@@ -111,9 +116,11 @@ def test_imdb_as_text_and_text_from_the_hub(tmp_path, monkeypatch):
     assert found.pieces == {"train": 18, "valid": 1, "test": 2} and set(found.files) == {"train", "test"}
     lines = [line + "\n" for line in WIKI.split("\n")[:-1]]
     splits = {split: {"text": lines} for split in ("train", "validation", "test")}
-    fake_hub(monkeypatch, {("Salesforce/wikitext", "wikitext-2-v1"): splits})
-    found = load_text("wikitext-2")
-    assert found.pieces == {"train": 2, "valid": 2, "test": 2} and found.origin.startswith("hub Salesforce/wikitext")
+    for name in ("wikitext-2", "wikitext-2-raw", "wikitext-103", "wikitext-103-raw"):
+        fake_hub(monkeypatch, {("Salesforce/wikitext", f"{name}-v1"): splits})
+        found = load_text(name, source="hub")
+        assert found.pieces == {"train": 2, "valid": 2, "test": 2} and found.name == name
+        assert found.origin.startswith("hub Salesforce/wikitext")
 
 
 def test_text_that_ends_offline_says_so(monkeypatch):

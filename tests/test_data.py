@@ -232,6 +232,7 @@ def test_contradicting_arguments(tmp_path):
 
 # ---------------------------------------------------------------------------------------------------------- SQuAD
 
+
 def test_squad(tmp_path):
     put_squad(tmp_path / "squad", [squad(("Boll", 24), ("past Boll", 19))], packed=True)
     found = load_task("SQuAD", data_dir=tmp_path)
@@ -310,6 +311,11 @@ def test_tasks_that_exist_offline_only():
     assert load_task("RTE", source="offline", splits=("dev",), sizes={"train": 2, "dev": 3}).rows == {"dev": 3}
     with pytest.raises(DataNotFoundError, match="made with train, without test"):
         load_task("RTE", source="offline", sizes={"train": 2}, splits=("test",))
+    for name in ("RTE", "probing-tense", "package-origin"):
+        with pytest.raises(UnknownNameError, match=r"unknown split of .* in sizes 'trian'\. Did you mean 'train'"):
+            load_task(name, source="offline", sizes={"trian": 3})
+        with pytest.raises(DataError, match=r"sizes=10: the rows of each split"):
+            load_task(name, source="offline", sizes=10)
     with pytest.raises(UnknownNameError, match="Did you mean 'probing-tense'"):
         load_task("probing-tenses")
     for name in ("toy-RTE", "probing", "package-origin"):

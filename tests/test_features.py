@@ -183,6 +183,10 @@ def test_bad_questions(tokenizer):
         spans.encode_questions(tokenizer, [{**row, "answers": {"text": [], "answer_start": []}}], 64, 32, ACCEPTS)
     with pytest.raises(TrainingError, match="fast tokenizer"):
         spans.encode_questions(object(), [row], 64, 32, ACCEPTS)
+    for length in (1, 5, 6):
+        with pytest.raises(TrainingError, match=rf"max_length={length} leaves no room .* at least 7, better"):
+            spans.encode_questions(tokenizer, [row], length, 64, ACCEPTS)
+    assert len(spans.encode_questions(tokenizer, [row], 7, 64, ACCEPTS)[0]) > 1
     long = {**row, "question": " ".join(["cat"] * 200)}
     encoded, windows = spans.encode_questions(tokenizer, [long], 30, 4, ACCEPTS)
     assert len(encoded) > 0 and all(sum(p is not None for p in w.characters) >= 7 for w in windows[:-1])

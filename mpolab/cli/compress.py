@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -144,7 +145,7 @@ def add(commands: Any) -> None:
 
 def _step(text: str) -> int | float:
     value = float(text)
-    if value >= 1 and value == int(value):
+    if math.isfinite(value) and value >= 1 and value == int(value):
         return int(value)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is neither a whole number of at least 1 nor a share between 0 and 1")
