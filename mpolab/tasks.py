@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .errors import DataNotFoundError, unknown
+from .folders import plain
 from .sampling import sample_reported, sample_train
 
 KINDS = ("single", "pair", "regression", "span", "lm", "tokens")
@@ -135,13 +136,13 @@ def task_named(name: str | Task) -> Task:
     if text.lower() == "probing" or text.lower().startswith("probing-"):
         return _probing(text.lower())
     prefix, rest = ("toy-", text[4:]) if text.lower().startswith("toy-") else ("", text)
-    plain = {_plain(known): task for known, task in TASKS.items()} | {"ax": TASKS["diagnostic"]}
-    task, suffix = plain.get(_plain(rest)), ""
+    by_name = {plain(known): task for known, task in TASKS.items()} | {"ax": TASKS["diagnostic"]}
+    task, suffix = by_name.get(plain(rest)), ""
     if task is None:
         for cut in (found.start() for found in re.finditer("-", rest)):
             head, tail = rest[:cut], rest[cut:]
-            if _plain(head) in plain and len(tail) > 1:
-                task, suffix = plain[_plain(head)], tail
+            if plain(head) in by_name and len(tail) > 1:
+                task, suffix = by_name[plain(head)], tail
     if task is None:
         raise unknown("task", name, TASKS)
     return task if not prefix and not suffix else dataclasses.replace(task, name=prefix + task.name + suffix)
@@ -156,10 +157,6 @@ def _probing(name: str) -> Task:
     if name.removeprefix("probing-") not in PROBES:
         raise unknown("probing task", name, [f"probing-{probe}" for probe in PROBES])
     return Task(name, "single", tuple(PROBES[name.removeprefix("probing-")]))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 # ------------------------------------------------------------------------------------------------------- task data

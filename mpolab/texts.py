@@ -20,7 +20,7 @@ import random
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -425,7 +425,3 @@ def is_prose(sentence: str) -> bool:
         return False
     plain = sum(bool(_WORD.match(word.strip("(\"',;:.!?)"))) for word in words)
     return plain >= 0.75 * len(words)
-
-
-READERS: dict[str, Callable[..., TextData]] = {"stdlib": stdlib_text, "packages": package_text}
-"""The corpora of this file by the name that `mpolab.data.load_text` gives them."""

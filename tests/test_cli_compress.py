@@ -515,6 +515,11 @@ REFUSED = {
     "a squeezed bond of 0": (["--bond", "0", "--squeeze"], ["bond = 0", "at least 1"]),
     "one core": (["--bond", "4", "--n", "1"], ["n = 1", "at least 2"]),
     "a task's name": (["--bond", "4", "--task", "SST-3"], ["unknown task 'SST-3'", "Did you mean 'SST-2'"]),
+    "a task of this machine": (
+        ["--bond", "4", "--task", "Package-Origin"],
+        ["'package-origin' are packages installed here", "mpolab.training.fine_tune"],
+    ),
+    "a task without a head": (["--bond", "4", "--task", "probing"], ["is of kind 'tokens'"]),
     "a task without a folder": (["--bond", "4", "--task", "RTE", "--data-dir", "GLUE"], ["no folder 'RTE'", "SST-2"]),
     "no such data": (["--bond", "4", "--task", "RTE", "--data-dir", "./gone"], ["'gone'"]),
     "too many rows": (["--bond", "4", "--task", "SST-2", "--data-dir", "GLUE", "--rows", "500"], ["select=125"]),
@@ -608,6 +613,8 @@ def test_eval_of_a_model_for_something_else(bert, tuned, glue, capsys, tmp_path)
     for task, parts in refused.items():
         assert main("eval", folder, "--task", task) == 2
         paragraph(capsys.readouterr().err, str(folder), *parts, advice)
+    assert main("eval", folder, "--task", "package-origin") == 2
+    paragraph(capsys.readouterr().err, "'package-origin' are packages installed here")
     assert main("eval", "./nowhere", "--task", "SST-2") == 2
     paragraph(capsys.readouterr().err, "'./nowhere' does not exist")
     assert main("eval", folder, "--task", "SST2x") == 2

@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     # data
     "sampling": set(),
     "grammar": set(),
-    "tasks": {"sampling", "grammar"},
+    "tasks": {"sampling", "grammar", "folders"},
     "folders": set(),
     "texts": {"tasks"},
     "glue": {"folders", "tasks"},

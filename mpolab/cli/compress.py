@@ -45,9 +45,10 @@ alone are squeezed, are then at most N.
 
 EPILOG = f"""\
 MODEL is looked for as `mpolab decompose --help` says.
-With --task, checkpoints of the training are kept in DIR.part-... until all is done: after an interruption the same
-command goes on from them. A squeezing that is interrupted with Ctrl-C, or that fails, is saved to DIR as far as it
-came. One that is killed leaves the model as it was after the last {squeezing.KEEP_EVERY} cuts or multiple thereof:
+With --task, checkpoints of the training are kept in DIR.part-... until all is done: after an
+interruption the same command goes on from them. A squeezing that is interrupted with Ctrl-C, or
+that fails, is saved to DIR as far as it came. While it runs, the model is kept after every
+{squeezing.KEEP_EVERY} cuts, so that one that is killed leaves (here after {2 * squeezing.KEEP_EVERY} of them)
   model = mpolab.load("DIR.part-.../squeezed-{2 * squeezing.KEEP_EVERY}")
 {heads.TASK_HELP}
 examples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .heads import TASK_HELP, add_data, checked, rows_to_score, score_lines, to_score
+from .heads import TASK_HELP, add_data, checked, named, rows_to_score, score_lines, to_score
 from .shared import as_json, command, positive, say, show
 
 DESCRIPTION = """\
@@ -37,9 +37,8 @@ def add(commands: Any) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     from .. import training
-    from ..data import task_named
 
-    model, tokenizer, about = to_score(arguments.model, checked(task_named(arguments.task)))
+    model, tokenizer, about = to_score(arguments.model, checked(named(arguments.task)))
     say(f"model: {about}", arguments.quiet)
     data = rows_to_score(arguments)
     say(f"data: {data}", arguments.quiet)

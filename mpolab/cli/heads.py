@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, DataError, DataNotFoundError, TrainingError
+from ..folders import plain
 from .shared import positive
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def rows_to_train(arguments: argparse.Namespace) -> TaskData:
     """
     from ..data import load_task
 
+    checked(named(arguments.task))
     data = load_task(arguments.task, data_dir=arguments.data_dir)
-    checked(data.task)
     select = None if arguments.rows is None else max(1, arguments.rows // 4)
     data = data.sample(arguments.rows, select, seed=arguments.seed)
     return _fewer(data, arguments.dev_rows, [split for split in data.splits if split.startswith("dev")])
@@ -60,9 +61,9 @@ def rows_to_train(arguments: argparse.Namespace) -> TaskData:
 
 def rows_to_score(arguments: argparse.Namespace) -> TaskData:
     """The reported splits of --task: dev, MNLI's second one where it is there; the diagnostic set has only a test."""
-    from ..data import load_task, task_named
+    from ..data import load_task
 
-    task = checked(task_named(arguments.task))
+    task = checked(named(arguments.task))
     wanted = tuple(split for split in task.splits if split.startswith("dev")) or ("test",)
     try:
         data = load_task(arguments.task, data_dir=arguments.data_dir, splits=wanted)
@@ -78,6 +79,19 @@ def _fewer(data: TaskData, count: int | None, splits: Iterable[str]) -> TaskData
 
     fewer = {split: sample_reported(data.splits[split], count, 0, split) for split in splits}
     return dataclasses.replace(data, splits={**data.splits, **fewer})
+
+
+def named(name: str) -> Task:
+    """As `task_named`. Raises DataError for a task whose classes depend on this machine: no saved head would fit it."""
+    from ..data import task_named
+    from ..texts import ORIGIN_TASK
+
+    if name.strip().lower() == ORIGIN_TASK:
+        raise DataError(
+            f"the classes of {ORIGIN_TASK!r} are packages installed here, so that a model saved with such a head could "
+            f"not be scored elsewhere. In Python: mpolab.data.load_task({ORIGIN_TASK!r}) and mpolab.training.fine_tune."
+        )
+    return task_named(name)
 
 
 def checked(task: Task) -> Task:
@@ -160,15 +174,11 @@ def _check_labels(name: str, config: Any, task: Task, advice: str) -> None:
     labels = [str(config.id2label.get(k, "")) for k in range(config.num_labels)]
     if not task.labels or all(label.startswith("LABEL_") for label in labels):  # it does not say
         return
-    if [_plain(label) for label in labels] != [_plain(label) for label in task.labels]:
+    if [plain(label) for label in labels] != [plain(label) for label in task.labels]:
         raise CheckpointError(
             f"the head of {name!r} tells {', '.join(labels)} apart, and the classes of {task.name} are "
             f"{', '.join(task.labels)}, in this order. {advice}"
         )
-
-
-def _plain(label: str) -> str:
-    return "".join(filter(str.isalnum, label.casefold()))
 
 
 # --------------------------------------------------------------------------------------------------------- scores
