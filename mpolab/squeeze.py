@@ -61,6 +61,7 @@ class Queue:
 
     A candidate's increase depends on its own bond only, so no entry of the queue is ever out of date: whoever is taken
     is put back with the price of its next cut. Ties go to the matrix, then the bond, that comes first in the model.
+    No bond is cut below `floor`.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class Queue:
         step: int | float = 1,
         order: str = "estimate",
         seed: int = 0,
+        floor: int = 1,
     ):
-        self.plans, self.tails, self.order = plans, tails, order
+        self.plans, self.tails, self.order, self.floor = plans, tails, order, floor
         self.bonds = {path: list(sizes) for path, sizes in bonds.items()}
         self.generator = torch.Generator().manual_seed(seed)
         self._steps: dict[tuple[str, int], int] = {}
@@ -85,15 +87,15 @@ class Queue:
 
     def _offer(self, path: str, bond: int) -> None:
         before = self.bonds[path][bond]
-        if before > 1:
-            after = max(1, before - self._steps[path, bond])
+        if before > self.floor:
+            after = max(self.floor, before - self._steps[path, bond])
             choice = Choice(path, bond, before, after, increase(self.tails[path], bond, before, after))
             position = list(self.plans).index(path)
             entry = (choice.increase if self.order == "estimate" else 0.0, position, bond, choice)
             heapq.heappush(self._waiting, entry)
 
     def take(self) -> Choice | None:
-        """The next cut, taken as made; None when every bond next to a centre is 1."""
+        """The next cut, taken as made; None when every bond next to a centre is at the floor."""
         if not self._waiting:
             return None
         if self.order == "estimate":
@@ -114,11 +116,12 @@ class Queue:
 
     @property
     def least(self) -> int:
-        """The same with every bond next to a centre at 1."""
+        """The same with every bond next to a centre at the floor."""
         total = 0
         for path, plan in self.plans.items():
             at_centre = bonds_at_centre(plan)
-            total += plan.parameters([1 if k in at_centre else d for k, d in enumerate(self.bonds[path])])
+            sizes = [min(d, self.floor) if k in at_centre else d for k, d in enumerate(self.bonds[path])]
+            total += plan.parameters(sizes)
         return total
 
 
@@ -216,6 +219,7 @@ def squeeze(
     max_drop: float | None = None,
     target: int | None = None,
     max_steps: int | None = None,
+    floor: int = 1,
     order: str = "estimate",
     seed: int = 0,
     greater_is_better: bool = True,
@@ -231,6 +235,8 @@ def squeeze(
         this below the first one; that step is taken back: weights, bonds and optimizer are then as before it, bit for
         bit (not schedulers, data loaders or random generators, which are the caller's). target: when the model has at
         most so many parameters (each counted once, as `trainable_report(model).total`); one step less would miss it.
+    floor: no bond is cut below this; where all have come down to it, that is the end ("exhausted"). Above 1 it needs no
+        other end.
     order: "estimate" as above, "random" (by `seed`) for comparison.
     greater_is_better: False for a metric that shall be small, such as the loss.
     on_step: called with the trace after every step, for progress and records.
@@ -241,9 +247,9 @@ def squeeze(
     """
     if order not in ORDERS:
         raise unknown("order", order, ORDERS)
-    _check_settings(step, max_drop, target, max_steps, evaluate)
+    _check_settings(step, max_drop, target, max_steps, evaluate, floor)
     squeezed = _Squeezed(model, optimizer)
-    queue = Queue(squeezed.plans, squeezed.tails, squeezed.bonds, step, order, seed)
+    queue = Queue(squeezed.plans, squeezed.tails, squeezed.bonds, step, order, seed, floor)
     _check_target(squeezed, queue, target)
     baseline = None if evaluate is None else _number(evaluate(model), "before the first step")
     about = {"max_drop": max_drop, "target": target, "baseline": baseline, "greater_is_better": greater_is_better}
@@ -298,15 +304,17 @@ def _number(metric: object, when: str) -> float:
     return value
 
 
-def _check_settings(step, max_drop, target, max_steps, evaluate) -> None:
+def _check_settings(step, max_drop, target, max_steps, evaluate, floor=1) -> None:
     whole = isinstance(step, Integral) and not isinstance(step, bool) and step >= 1
     share = isinstance(step, Real) and not isinstance(step, Integral) and 0 < step < 1
     if not whole and not share:
         raise BondError(
             f"step = {step!r}: expected a whole number of at least 1, or a share between 0 and 1, e.g. 0.05."
         )
-    if max_drop is None and target is None and max_steps is None:
-        raise TrainingError("squeeze would go on until nothing is left; give max_drop=, target= or max_steps=.")
+    if not isinstance(floor, Integral) or isinstance(floor, bool) or floor < 1:
+        raise BondError(f"floor = {floor!r}: a bond dimension is a whole number of at least 1.")
+    if max_drop is None and target is None and max_steps is None and floor == 1:
+        raise TrainingError("squeeze would go on until nothing is left; give max_drop=, target=, max_steps= or floor=.")
     if max_drop is not None and evaluate is None:
         raise TrainingError(
             f"max_drop = {max_drop!r} needs evaluate=, a function of the model that returns the metric."
@@ -323,8 +331,8 @@ def _check_target(squeezed: _Squeezed, queue: Queue, target: int | None) -> None
     least = squeezed.parameters - queue.parameters + queue.least
     if target is not None and target < least:
         raise BondError(
-            f"target = {target:,} parameters is out of reach: with every bond next to a centre at 1 the model still "
-            f"has {least:,} of its {squeezed.parameters:,} (the rest lies in outer cores and outside the MPOs)."
+            f"target = {target:,} parameters is out of reach: with every bond next to a centre at {queue.floor} the "
+            f"model still has {least:,} of its {squeezed.parameters:,} (the rest lies in outer cores and outside MPOs)."
         )
 
 

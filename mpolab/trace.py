@@ -18,7 +18,7 @@ STOPPED = {
     "target": "the target size was reached",
     "drop": "the metric got worse by more than max_drop; the last step was taken back",
     "steps": "max_steps were made",
-    "exhausted": "every bond next to a centre is 1",
+    "exhausted": "no bond next to a centre could be cut further",
     "interrupted": "it was interrupted; what it had done is kept",
 }
 

@@ -323,19 +323,23 @@ def test_squeezing_without_a_task(bert, capsys, tmp_path):
     assert f"{len(trace.steps)}/{len(trace.steps)}" in err and [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
-def test_squeezing_to_a_bond(bert, capsys, tmp_path):
+@pytest.mark.parametrize("tuned_too", [False, True])
+def test_squeezing_to_a_bond(bert, glue, capsys, tmp_path, tuned_too):
     """The bonds next to the centres, and no others, are at most that; none is smaller without need."""
     from mpolab.squeeze import bonds_at_centre
 
-    assert main("compress", bert, "--squeeze", "--bond", "12", "--out", "small", "--json", "--quiet") == 0
-    said, layers = told(capsys), mpo_layers(mpolab.load("small"))
+    tune = [*TUNE, "--data-dir", glue, "--rows", "24", "--epochs", "1", "--tune-steps", "1"] if tuned_too else []
+    arguments = ["--squeeze", "--bond", "12", "--step", "0.4", *tune, "--out", "small"]
+    assert main("compress", bert, *arguments) == 0
+    out, err = capsys.readouterr()
+    layers, trace = mpo_layers(mpolab.load("small")), Trace.from_dict(json.loads(open("small/squeeze.json").read()))
     for layer in layers.values():
-        cut = bonds_at_centre(layer.plan)
-        full = layer.plan.full_bonds
+        cut, full = bonds_at_centre(layer.plan), layer.plan.full_bonds
         assert layer.bonds == [min(d, 12) if k in cut else d for k, d in enumerate(full)] and max(layer.bonds) > 1
-    trace = Trace.from_dict(json.loads(open("small/squeeze.json").read()))
-    assert trace.bonds == {path: layer.bonds for path, layer in layers.items()}
-    assert said["squeeze"]["steps"] == len(trace.steps) > MATRICES and said["asked"] == {"plan": "mpop", "bond": 12}
+    assert trace.bonds == {path: layer.bonds for path, layer in layers.items()} and trace.stopped == "exhausted"
+    assert len(trace.steps) > 2 * MATRICES and f"{len(trace.steps)}/{len(trace.steps)}" in err
+    assert "steps; no bond next to a centre could be cut further" in out and ("squeezed: " in out) == tuned_too
+    assert all((step.metric is not None) == tuned_too for step in trace.steps)
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
@@ -576,9 +580,7 @@ def test_models_that_do_not_serve(bert, glue, capsys, tmp_path):
         (["--bond", "4", "--step", "2"], "--step only means something together with --squeeze"),
         (["--bond", "4", "--max-drop", "0"], "--max-drop only means something together with --squeeze"),
         (["--bond", "4", "--task", "RTE", "--head", "causal-lm"], "leave out --head"),
-        (["--task", "RTE", "--squeeze"], "needs an end: --ratio, --max-drop or both"),
-        (["--task", "RTE", "--squeeze", "--bond", "4"], "a size given with --ratio, not --bond"),
-        (["--squeeze", "--bond", "4", "--step", "2"], "leave out --step"),
+        (["--task", "RTE", "--squeeze"], "needs an end: --ratio or --bond, with --task also --max-drop"),
         (["--task", "RTE", "--squeeze", "--error", "0.4"], "a size given with --ratio or --bond, not --error"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--allocation", "spectra"], "leave out --allocation"),
         (["--task", "RTE", "--squeeze", "--ratio", "0.5", "--step", "1.5"], "1.5 is neither a whole number"),

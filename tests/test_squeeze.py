@@ -177,6 +177,24 @@ def test_true_errors_are_the_dense_ones(oracle):
     assert any(abs(error - estimate) > 1e-3 * estimate for error, estimate in errors)  # two different things
 
 
+def test_no_bond_goes_below_the_floor():
+    model, whole = Tiny(), Tiny()
+    trace = squeeze(model, step=3, floor=4)
+    first = {path: layer.bonds for path, layer in mpo_layers(whole).items()}
+    for path, layer in mpo_layers(model).items():
+        assert layer.bonds == [min(d, 4) if k in (2, 3) else d for k, d in enumerate(first[path])]
+    assert trace.stopped == "exhausted" and any((d.before, d.after) == (6, 4) for d in trace.steps)
+    # where no cut is clipped the order is that of Algorithm 2, with what lies below left out
+    order = [(done.path, done.bond, done.after) for done in squeeze(whole, max_steps=1000).steps]
+    kept = [(done.path, done.bond, done.after) for done in squeeze(Tiny(), floor=4).steps]
+    assert kept == [cut for cut in order if cut[-1] >= 4]
+    with pytest.raises(BondError, match="target = 1 parameters is out of reach: with every bond next to a centre at 4"):
+        squeeze(Tiny(), target=1, floor=4)
+    for floor in (0, 1.5, True):
+        with pytest.raises(BondError, match=f"floor = {floor}: a bond dimension"):
+            squeeze(Tiny(), floor=floor)
+
+
 def test_a_shared_matrix_is_one_candidate():
     model = Tiny()
     trace = squeeze(model, step=0.5, max_steps=50)

@@ -38,9 +38,9 @@ A cut alone loses much of what the model knew. With --task T a head for T is put
 cut everything but the central tensors is fine-tuned on T's rows ("lightweight fine-tuning", MPOP
 section 4.1; #Pr are the numbers that train). With --squeeze nothing is cut at first: the full MPOs
 are fine-tuned, then bond after bond is cut with some training steps in between (MPOP Algorithm 2),
-down to the size that --ratio means, or until the metric has fallen by more than --max-drop. Without
---task nothing is tuned, and --bond N is another end: the bonds next to the central tensors, which
-alone are squeezed, are then at most N.
+down to the size that --ratio means, until the bonds next to the central tensors, which alone are
+squeezed, are at most --bond, or until the metric has fallen by more than --max-drop. Without --task
+nothing is tuned.
 """
 
 EPILOG = f"""\
@@ -168,15 +168,10 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     if arguments.head and arguments.task:
         complain("--task puts on its own head; leave out --head")
     if arguments.squeeze:
-        if "bond" in sizes and arguments.task:
-            complain("--squeeze with --task goes down to a size given with --ratio, not --bond")
         if "error" in sizes:
             complain("--squeeze goes down to a size given with --ratio or --bond, not --error")
         if not sizes and arguments.max_drop is None:
-            ends = "--ratio, --max-drop or both" if arguments.task else "--ratio or --bond"
-            complain(f"--squeeze needs an end: {ends}")
-        if "bond" in sizes and arguments.step is not None:
-            complain("--squeeze --bond cuts each bond at once; leave out --step")
+            complain("--squeeze needs an end: --ratio or --bond, with --task also --max-drop, or both")
         if arguments.allocation != "uniform":
             complain("--squeeze decides itself which bonds to cut; leave out --allocation")
     elif not sizes:

@@ -25,14 +25,14 @@ KEEP_EVERY = 10  # accepted steps
 
 @dataclass(frozen=True)
 class Aim:
-    """step: what one cut takes. target: parameters of the whole model at the end; steps: cuts until then; None where
-    only the metric ends it. like: the bonds of the end, where these were asked for.
+    """step: what one cut takes. steps: cuts until the end, None where only the metric ends it. target: parameters of
+    the whole model at the end. floor: the bonds at the end.
     """
 
     step: int | float
     steps: int | None = None
     target: int | None = None
-    like: Trace | None = None
+    floor: int = 1
 
 
 @dataclass
@@ -64,10 +64,10 @@ def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | flo
 
     layers = mpo_layers(model)
     plans = {path: layer.plan for path, layer in layers.items()}
-    if bond is not None:
-        return Aim(step, like=_at_most(bond, layers))
     tails = {path: Tails(layer.spectra) for path, layer in layers.items()}
-    queue = Queue(plans, tails, {path: layer.bonds for path, layer in layers.items()}, step)
+    queue = Queue(plans, tails, {path: layer.bonds for path, layer in layers.items()}, step, floor=bond or 1)
+    if bond is not None:
+        return Aim(step, sum(1 for _ in iter(queue.take, None)), floor=bond)
     whole = sum(math.prod(plan.padded) for plan in plans.values())
     if not ratio * whole >= queue.least:
         least = math.ceil(1000 * queue.least / whole) / 1000
@@ -84,20 +84,6 @@ def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | flo
     return Aim(step, steps, target=outside + math.floor(ratio * whole))
 
 
-def _at_most(bond: int, layers: dict[str, Any]) -> Trace:
-    """The bonds that the layers shall have, as the trace that `straight` goes by."""
-    from ..squeeze import bonds_at_centre
-    from ..trace import Matrix, Trace
-
-    matrices = {}
-    for path, layer in layers.items():
-        plan, cut = layer.plan, bonds_at_centre(layer.plan)
-        bonds = tuple(min(d, bond) if k in cut else d for k, d in enumerate(layer.bonds))
-        matrices[path] = Matrix(plan.rows, plan.cols, plan.shape, bonds)
-    size = sum(matrix.plan.parameters(matrix.bonds) for matrix in matrices.values())
-    return Trace("straight", 1, None, None, None, None, size, matrices)
-
-
 def run(
     model: nn.Module,
     tokenizer: Any,
@@ -107,8 +93,7 @@ def run(
     arguments: argparse.Namespace,
     keep: Callable[[Trace], object],
 ) -> Squeezed:
-    """MPOP Algorithm 2, in place, on a model that was fine-tuned on `data`; without data the same without any tuning,
-    or, to bonds that are known, each of them at once.
+    """MPOP Algorithm 2, in place, on a model that was fine-tuned on `data`; without data the same without any tuning.
 
     The rows that chose the best epoch also say how far the metric has fallen; all splits but train are scored once, at
     the end. keep: called after every KEEP_EVERY accepted steps. What is raised once a step is done, an interrupt
@@ -117,10 +102,8 @@ def run(
     from tqdm import tqdm
 
     from ..session import Session
-    from ..squeeze import squeeze, straight
+    from ..squeeze import squeeze
 
-    if aim.like is not None:
-        return Squeezed(straight(model, like=aim.like))
     done, kept = Squeezed(), 0
     bar = tqdm(desc="squeeze", total=aim.steps, unit="cut", disable=arguments.quiet, file=sys.stderr)
     tuning: Any = contextlib.nullcontext()
@@ -150,7 +133,13 @@ def run(
 
         try:
             done.trace = squeeze(
-                model, step=aim.step, target=aim.target, seed=arguments.seed, on_step=after_step, **how
+                model,
+                step=aim.step,
+                target=aim.target,
+                floor=aim.floor,
+                seed=arguments.seed,
+                on_step=after_step,
+                **how,
             )
             if data is not None:
                 done.scores = {split: session.evaluate(split) for split in session.splits if split != "train"}
