@@ -417,6 +417,9 @@ def draw_scores(
         ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
     if not scores:
         ax.text(0.5, 0.5, "no recorded run", ha="center", va="center", fontsize=9, color=MUTED, transform=ax.transAxes)
+    if scores:  # room for the names below the points
+        low, high = ax.get_ylim()
+        ax.set_ylim(bottom=low - 0.18 * len(scores) * (high - low))
     key(ax, entries, "lower right")
     tidy(ax, title, xlabel, ylabel)
 
