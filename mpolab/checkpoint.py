@@ -54,8 +54,9 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike, tokenizer: Any 
             "state_dict() yourself, or save the transformers model inside it."
         )
     tensors, tied = _tensors(model)
-    about = describe(model) | {"tied": tied, "absent": _absent(model)}
-    _check_loadable(model, tensors, about)
+    usual = _built(type(model), model.config)
+    about = describe(model) | {"tied": tied, "absent": _absent(model, usual)}
+    _check_loadable(model, usual, tensors, about)
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{str(folder)!r} is a file; a model is saved to a folder.")
@@ -82,9 +83,8 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike, tokenizer: Any 
     return folder
 
 
-def _absent(model: nn.Module) -> list[str]:
+def _absent(model: nn.Module, usual: nn.Module) -> list[str]:
     """Paths of modules that the class makes of this config and that this model is without, such as a pooler."""
-    usual = _built(type(model), model.config)
     there = dict(model.named_modules(remove_duplicate=False))
     return [
         f"{path}.{name}".lstrip(".")
@@ -94,10 +94,15 @@ def _absent(model: nn.Module) -> list[str]:
     ]
 
 
-def _check_loadable(model: nn.Module, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    """Builds what `load` would build, without numbers, and compares. Raises CheckpointError where it is another."""
+def _check_loadable(
+    model: nn.Module, again: nn.Module, tensors: dict[str, torch.Tensor], about: dict[str, Any]
+) -> None:
+    """Makes of `again`, as its class builds it, what `load` would, without numbers, and compares.
+
+    Raises CheckpointError where it is another.
+    """
     try:
-        again = _built(type(model), model.config, about["absent"])
+        _without(again, about["absent"])
         _put_layers(again, Path(), about)
         expected = {name: tuple(tensor.shape) for name, tensor in again.state_dict(keep_vars=True).items()}
         _check(expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, about, Path("the model"))
@@ -271,15 +276,18 @@ def _skeleton(folder: Path, about: dict[str, Any]) -> nn.Module:
         raise CheckpointError(f"{str(folder)!r} has no config.json; copy the whole folder again.")
     try:
         config = model_class.config_class.from_pretrained(folder, local_files_only=True)
-        return _built(model_class, config, about.get("absent", ()))
+        return _without(_built(model_class, config), about.get("absent", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise CheckpointError(f"the config in {str(folder)!r} makes no {about['class']}: {reason}") from problem
 
 
-def _built(model_class: type, config: Any, absent: Iterable[str] = ()) -> nn.Module:
+def _built(model_class: type, config: Any) -> nn.Module:
     with torch.random.fork_rng(devices=[]), _parameters_on_meta():
-        model = model_class(copy.deepcopy(config))
+        return model_class(copy.deepcopy(config))
+
+
+def _without(model: nn.Module, absent: Iterable[str]) -> nn.Module:
     for path in absent:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, None)

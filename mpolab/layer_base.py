@@ -205,21 +205,20 @@ class MPOLayer(nn.Module):
         if spectra is not None:
             self._spectra = [spectrum.detach().double().cpu() for spectrum in spectra]
 
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Random cores, normal, in the centre gauge's proportions: the central one carries W's norm."""
+    def _draw_cores(self, variance: float, generator: torch.Generator | None) -> None:
+        """Random cores, normal, in the centre gauge's proportions: the central one carries W's norm.
+
+        variance: of the entries of W.
+        """
         plan, bonds, c = self.plan, self.bonds, self.plan.centre
         # var W = product of the inner bonds and of the cores' variances; outer cores: columns (left) and rows (right)
         # of unit length on average
         variances = [1 / (size * bonds[k if k < c else k + 1]) for k, size in enumerate(plan.sizes)]
-        variances[c] = self._variance() / math.prod(v for k, v in enumerate(variances) if k != c) / math.prod(bonds)
+        variances[c] = variance / math.prod(v for k, v in enumerate(variances) if k != c) / math.prod(bonds)
         with torch.no_grad():
-            for core, variance in zip(self._cores(), variances):
-                core.normal_(0, math.sqrt(variance), generator=generator)
+            for core, squared in zip(self._cores(), variances):
+                core.normal_(0, math.sqrt(squared), generator=generator)
         self._kept.drop()
-
-    def _variance(self) -> float:
-        """Of the entries of a fresh W."""
-        raise NotImplementedError
 
     def _take(self, mpo: MPO, requires_grad: bool = True, dtype: torch.dtype | None = None) -> None:
         """The cores of a decomposition as own Parameters, and its spectra."""

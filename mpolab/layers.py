@@ -175,14 +175,11 @@ class MPOLinear(MPOLayer):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Random cores, and a bias as nn.Linear's."""
-        super().reset_parameters(generator)
+        self._draw_cores(1 / (3 * self.in_features), generator)  # nn.Linear's: uniform within 1 / sqrt(in_features)
         if self.bias is not None:
             limit = 1 / math.sqrt(self.in_features)
             with torch.no_grad():
                 self.bias.uniform_(-limit, limit, generator=generator)
-
-    def _variance(self) -> float:
-        return 1 / (3 * self.in_features)  # uniform within 1 / sqrt(in_features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (..., in_features) -> (..., out_features)."""
@@ -321,12 +318,9 @@ class MPOEmbedding(MPOLayer):
         dense.weight = _dense_weight(W, self)
         return dense.train(self.training)
 
-    def _variance(self) -> float:
-        return 1.0  # nn.Embedding's
-
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Random cores, and a padding row of zeros, as nn.Embedding's."""
-        super().reset_parameters(generator)
+        self._draw_cores(1.0, generator)  # nn.Embedding's
         if self.padding_row is not None:
             self.padding_row.zero_()
 
