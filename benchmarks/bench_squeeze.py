@@ -28,8 +28,7 @@ from torch import nn
 from mpolab.carry import Snapshot
 from mpolab.cut import find_cut
 from mpolab.layers import MPOLinear
-from mpolab.spectra import Tails
-from mpolab.squeeze import Queue, cut_layer
+from mpolab.squeeze import cut_layer, queue_of
 from mpolab.surgery import freeze_central, mpo_layers
 
 SHAPES = {"query": (768, 768), "key": (768, 768), "value": (768, 768), "output": (768, 768)} | {
@@ -95,9 +94,8 @@ def measure(layers: int, steps: int, step: int | float) -> dict:
     optimizer, g = stepped(model), torch.Generator().manual_seed(2)
     found = mpo_layers(model)
     start = time.perf_counter()
-    tails = {path: Tails(layer.spectra) for path, layer in found.items()}
-    plans, bonds = {p: x.plan for p, x in found.items()}, {p: x.bonds for p, x in found.items()}
-    queue = Queue(plans, tails, bonds, step)
+    queue = queue_of(model, step)
+    plans = queue.plans
     prepared = time.perf_counter() - start
     first = found[next(iter(found))]
     find_cut(list(first.cores), 2, first.bonds[2] - 1)  # warm up

@@ -24,7 +24,7 @@ from .layers import MPOEmbedding
 from .matrices import matrices
 from .prepare import one_process
 from .session import Session
-from .squeeze import ORDERS, bonds_at_centre, squeeze, straight
+from .squeeze import ORDERS, queue_of, squeeze, straight
 from .surgery import freeze_central, mpo_layers, to_mpo, trainable_report
 from .surgery_plans import HEAD, REPORT_KINDS, kind_of
 from .trace import Trace
@@ -282,12 +282,8 @@ def _target(job: Job, share: float) -> int:
 
 def _check_reach(model: nn.Module, target: int, share: float) -> None:
     """Raises BondError where even bonds of 1 next to the centres leave more; `squeeze` says so after the training."""
-    report = trainable_report(model)
-    least = report.total
-    for layer in mpo_layers(model).values():
-        cut = bonds_at_centre(layer.plan)
-        smallest = [1 if k in cut else d for k, d in enumerate(layer.bonds)]
-        least -= layer.plan.parameters(layer.bonds) - layer.plan.parameters(smallest)
+    report, queue = trainable_report(model), queue_of(model)
+    least = report.total - queue.parameters + queue.least
     if target < least:
         raise BondError(
             f"the option share={share!r} is out of reach: with every bond next to a centre at 1 the model still has "

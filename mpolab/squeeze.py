@@ -109,6 +109,13 @@ class Queue:
         self._offer(choice.path, choice.bond)
         return choice
 
+    def down_to(self, parameters: float) -> int:
+        """Takes cuts until at most so many numbers are stored, or none is left; returns how many it took."""
+        count = 0
+        while self.parameters > parameters and self.take() is not None:
+            count += 1
+        return count
+
     @property
     def parameters(self) -> int:
         """Stored numbers of all matrices at the present bonds."""
@@ -123,6 +130,14 @@ class Queue:
             sizes = [min(d, self.floor) if k in at_centre else d for k, d in enumerate(self.bonds[path])]
             total += plan.parameters(sizes)
         return total
+
+
+def queue_of(model: nn.Module, step: int | float = 1, floor: int = 1) -> Queue:
+    """The queue, by estimates, that `squeeze` would go through on this model; nothing is cut."""
+    layers = mpo_layers(model)
+    plans = {path: layer.plan for path, layer in layers.items()}
+    tails = {path: Tails(layer.spectra) for path, layer in layers.items()}
+    return Queue(plans, tails, {path: layer.bonds for path, layer in layers.items()}, step, floor=floor)
 
 
 def increase(tails: Tails, bond: int, before: int, after: int) -> float:
@@ -357,8 +372,7 @@ def straight(model: nn.Module, target: int | None = None, like: Trace | None = N
     if like is None:
         _check_target(squeezed, queue, target)
         outside = squeezed.parameters - queue.parameters
-        while outside + queue.parameters > target:
-            queue.take()
+        queue.down_to(target - outside)
         final = queue.bonds
     else:
         final = _bonds_like(squeezed, like)

@@ -16,7 +16,7 @@ from mpolab.cut import find_cut
 from mpolab.errors import BondError, DataError, TrainingError, UnknownNameError
 from mpolab.layers import MPOEmbedding, MPOLinear
 from mpolab.spectra import Tails
-from mpolab.squeeze import Queue, bonds_at_centre, cut_layer, squeeze, straight
+from mpolab.squeeze import Queue, bonds_at_centre, cut_layer, queue_of, squeeze, straight
 from mpolab.surgery import freeze_central, mpo_layers
 from mpolab.trace import Trace
 
@@ -444,6 +444,21 @@ def test_the_step_that_loses_too_much_is_taken_back_bit_for_bit(greater):
     squeeze(twin, lambda model: None, None, other, step=2, max_steps=3)
     train(model, optimizer, 1)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * 0.9**3)
+
+
+def test_a_queue_goes_down_to_a_size_and_no_further():
+    model = Tiny()
+    queue, other = queue_of(model, step=2), queue_of(model, step=2)
+    target = (queue.parameters + queue.least) // 2
+    sizes = [other.parameters]
+    while sizes[-1] > target:
+        other.take()
+        sizes.append(other.parameters)
+    assert queue.down_to(target) == len(sizes) - 1 > 1
+    assert queue.parameters == sizes[-1] <= target < sizes[-2] and queue.bonds == other.bonds
+    assert queue.down_to(target) == 0
+    assert queue.down_to(0) > 0 and queue.parameters == queue.least and queue.take() is None
+    assert {path: layer.bonds for path, layer in mpo_layers(model).items()} != queue.bonds  # nothing was cut
 
 
 def test_a_frozen_tensor_that_tune_wrote_into_is_not_passed_over_in_silence():

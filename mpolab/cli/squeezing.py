@@ -58,17 +58,12 @@ def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | flo
         return Aim(step)
     if bond is not None and bond < 1:
         raise BondError(f"bond = {bond}: a bond dimension is at least 1.")
-    from ..spectra import Tails
-    from ..squeeze import Queue
-    from ..surgery import mpo_layers
+    from ..squeeze import queue_of
 
-    layers = mpo_layers(model)
-    plans = {path: layer.plan for path, layer in layers.items()}
-    tails = {path: Tails(layer.spectra) for path, layer in layers.items()}
-    queue = Queue(plans, tails, {path: layer.bonds for path, layer in layers.items()}, step, floor=bond or 1)
+    queue = queue_of(model, step, floor=bond or 1)
     if bond is not None:
-        return Aim(step, sum(1 for _ in iter(queue.take, None)), floor=bond)
-    whole = sum(math.prod(plan.padded) for plan in plans.values())
+        return Aim(step, queue.down_to(0), floor=bond)
+    whole = sum(math.prod(plan.padded) for plan in queue.plans.values())
     if not ratio * whole >= queue.least:
         least = math.ceil(1000 * queue.least / whole) / 1000
         raise BondError(
@@ -77,11 +72,7 @@ def aim(model: nn.Module, ratio: float | None, bond: int | None, step: int | flo
             "least that, or leave out --squeeze, which cuts every bond."
         )
     outside = sum(parameter.numel() for parameter in model.parameters()) - queue.parameters
-    steps = 0
-    while queue.parameters > ratio * whole:
-        queue.take()
-        steps += 1
-    return Aim(step, steps, target=outside + math.floor(ratio * whole))
+    return Aim(step, queue.down_to(ratio * whole), target=outside + math.floor(ratio * whole))
 
 
 def run(
