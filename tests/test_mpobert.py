@@ -60,7 +60,11 @@ def _settled():
 
 def small_albert(kind=albert.AlbertForMaskedLM, **changes):
     torch.manual_seed(0)
-    return kind(AlbertConfig(**{**SMALL, **changes})).eval()
+    model = kind(AlbertConfig(**{**SMALL, **changes}))
+    with torch.no_grad():
+        for parameter in model.parameters():  # zeros would hide a bias that got lost, and ones a LayerNorm's weight
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model.eval()
 
 
 def ids(seed=0, batch=2, tokens=9):
