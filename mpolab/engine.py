@@ -32,7 +32,8 @@ from transformers.trainer_callback import PrinterCallback
 
 from . import snapshots
 from .errors import CheckpointError, TrainingError
-from .features import IGNORE, Batches, Rows
+from .features import Batches, Rows
+from .lamb import lamb
 from .meter import Meter, Streams
 from .objectives import KINDS
 from .pretrained import quiet_transformers
@@ -140,17 +141,31 @@ class Engine(Trainer):
 
     # ---- loss and scores
 
-    def _loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None):
+    def _loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None):
         """The sum over this micro-batch by the number of items of the whole step, in all processes."""
-        items = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
-        items = items.to(labels.device) if torch.is_tensor(items) else torch.tensor(items, device=labels.device)
-        return self.objective.loss(outputs, labels) / items.clamp(min=1)
+        items = self.objective.count(labels) if num_items_in_batch is None else num_items_in_batch
+        return (self.objective.loss(outputs, labels) / items.to(labels.device).clamp(min=1)).sum()
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
+        """Of all micro-batches and processes of a step: the Trainer's knows one kind of items only."""
+        items = sum(self.objective.count(batch["labels"]) for batch in batch_samples).to(device)
+        if self.args.world_size > 1:
+            items = self.accelerator.gather(items[None]).sum(0)
+        return items
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        with self.objective.around(self.model, inputs["labels"]):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss, what the kind of task keeps of the outputs, labels."""
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with (
+            torch.no_grad(),
+            self.compute_loss_context_manager(),
+            self.objective.around(self.model, labels),
+        ):
             outputs = model(**inputs)
             loss = self._loss(outputs, labels)
             kept = self.objective.keep(outputs, labels)
@@ -226,9 +241,11 @@ class Engine(Trainer):
             groups = parameter_groups(self.model, self.settings)
             if not groups:
                 raise TrainingError("no parameter of the model is trainable: all have requires_grad=False.")
-            self.optimizer = torch.optim.AdamW(
-                groups, betas=self.settings.betas, eps=self.settings.epsilon, fused=self.can_fuse(groups)
-            )
+            betas, epsilon = self.settings.betas, self.settings.epsilon
+            if self.settings.optimizer == "lamb":
+                self.optimizer = lamb(groups, self.settings.lr, betas, epsilon)
+            else:
+                self.optimizer = torch.optim.AdamW(groups, betas=betas, eps=epsilon, fused=self.can_fuse(groups))
             self.optimizer.register_step_pre_hook(self._refuse_bad_gradients)
         return self.optimizer
 

@@ -177,10 +177,15 @@ class Masker:
         self.mask, self.words = tokenizer.mask_token_id, len(tokenizer)
         self.special = torch.tensor(sorted(set(tokenizer.all_special_ids)))
 
-    def __call__(self, feature: Feature, epoch: int, number: int) -> Feature:
+    def __call__(
+        self, feature: Feature, epoch: int, number: int, starts: Sequence[int] | None = None
+    ) -> Feature:
+        """starts: whether a word begins at each token; then all tokens of a word are hidden together, or none."""
         generator = stream(self.seed, epoch, number)
         ids = torch.tensor(feature["input_ids"])
         drawn = torch.rand(2, len(ids), generator=generator)
+        if starts is not None:
+            drawn[0] = drawn[0, torch.tensor(starts).cumsum(0) - 1]  # that of the word's number
         hidden = (drawn[0] < self.share) & ~torch.isin(ids, self.special)
         labels = torch.where(hidden, ids, IGNORE)
         shown = torch.where(hidden & (drawn[1] < 0.8), self.mask, ids)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import metrics, training
-from .data import TaskData
+from .data import TaskData, TextData
 from .errors import unknown
 from .grammar import bag_of_words_answers, majority_answers
 from .pretrained import Pretrained
@@ -26,6 +26,8 @@ from .training import Outcome, Settings
 if TYPE_CHECKING:
     from torch import nn
 
+    from .segments import TokenData
+
 _SETTINGS = {entry.name for entry in dataclasses.fields(Settings)}
 
 
@@ -33,8 +35,8 @@ _SETTINGS = {entry.name for entry in dataclasses.fields(Settings)}
 class Recipe:
     """One experiment.
 
-    name, about: a short name, and one sentence for the list. model: for `load_pretrained`. task: for `load_task`.
-    method: a key of `recipes.METHODS`; options: what that method reads (a size, the order of cuts, ...).
+    name, about: a short name, and one sentence for the list. model: for `load_pretrained`. task: for `load_task`; or
+    text: for `load_text`, where there is no task but running text to learn from. method: a key of `recipes.METHODS`; options: what that method reads (a size, the order of cuts, ...).
     settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
     source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
     seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class
@@ -46,7 +48,7 @@ class Recipe:
 
     name: str
     about: str
-    task: str
+    task: str = ""
     model: str = "minilm"
     method: str = "full"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Recipe:
     source: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    text: str = ""
 
     def __post_init__(self) -> None:
         own = {entry.name for entry in dataclasses.fields(self)} - {"name", "scales", "settings"}
@@ -113,7 +116,8 @@ class Job:
     """A run under way, as a method sees it.
 
     recipe: at its scale. model: with the task's head, to be changed in place or replaced. pretrained: where it came
-    from. (All three are None for a method without a model.) data: with splits train, select and dev. out: the folder of
+    from. (All three are None for a method without a model.) data: with splits train, select and dev; running
+    text, which the method may replace by its tokens. out: the folder of
     checkpoints. extra: JSON that the method adds to the record.
     """
 
@@ -123,7 +127,7 @@ class Job:
     model: nn.Module | None
     tokenizer: Any
     pretrained: Pretrained | None
-    data: TaskData
+    data: TaskData | TextData | TokenData
     settings: Settings
     out: Path
     progress: bool

@@ -1,32 +1,43 @@
 """What is minimised, by kind of task: sums over items, from the logits of any model with the right head.
 
 An item is a row, a begin or end of a span, or a predicted token. The engine divides by the number of items: those of
-all micro-batches and all processes of a step.
+all micro-batches and all processes of a step. Pre-training has two kinds of items, and so two sums and two numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from .errors import TrainingError
 from .features import IGNORE
 
 
+def _items(labels: torch.Tensor) -> torch.Tensor:
+    return (labels != IGNORE).sum()
+
+
 @dataclass(frozen=True)
 class Objective:
-    """loss: (outputs of the model, labels) -> the sum over all items. keep: -> what an evaluation collects, rows first.
-    mean: (all that was collected, all labels) -> the mean loss of a split.
+    """loss: (outputs of the model, labels) -> the sum over all items, or one for each kind of items (kinds,).
+    keep: -> what an evaluation collects, rows first. mean: (all that was collected, all labels) -> the mean loss of a
+    split. count: labels -> the number of items, or of each kind. around: (model, labels) -> a context in which the
+    model is called.
     """
 
     loss: Callable[[Any, torch.Tensor], torch.Tensor]
     keep: Callable[[Any, torch.Tensor], torch.Tensor]
     mean: Callable[[np.ndarray, np.ndarray], float]
+    count: Callable[[torch.Tensor], torch.Tensor] = _items
+    around: Callable[[nn.Module, torch.Tensor], AbstractContextManager] = lambda model, labels: nullcontext()
 
 
 # ------------------------------------------------------------------------------------------- classes, scores and spans
@@ -111,6 +122,79 @@ def _of_tokens(shift: bool) -> Objective:
     return Objective(lambda outputs, labels: _token_nll(outputs, labels, shift).sum(), keep, mean)
 
 
+# -------------------------------------------------------------------------------------------------------- pre-training
+
+
+@contextlib.contextmanager
+def masked_only(model: nn.Module, labels: torch.Tensor) -> Iterator[None]:
+    """The LM head sees only the masked positions, 15 % of them: prediction_logits (masked, vocabulary), in their order.
+
+    Its product with the vocabulary is as dear as several layers, and all other positions' logits have no part in the
+    loss. labels: see `_pretraining_parts`.
+    """
+    masked = labels[:, 1:] != IGNORE  # column 0 is the sentence order's
+
+    def chosen(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0][:, 1:][masked], *args[1:])  # (rows, tokens, hidden) -> (masked, hidden)
+
+    hook = model.predictions.register_forward_pre_hook(chosen)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _pretraining_parts(outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """(nll, hit) of each masked token, in the order of `labels[:, 1:] != IGNORE`, and (nll, hit) of each row's order.
+
+    labels (rows, tokens): the hidden tokens where they stand, and in column 0, the one of [CLS], which is never hidden,
+    0 for a row in its order and 1 for a swapped one.
+    """
+    if "prediction_logits" not in outputs or "sop_logits" not in outputs:
+        raise TrainingError(
+            f"the model gives {', '.join(outputs)}; pre-training needs prediction_logits and sop_logits, as "
+            "MPOBertForPreTraining and transformers' AlbertForPreTraining give them."
+        )
+    masked, logits, order = labels[:, 1:] != IGNORE, outputs["prediction_logits"].float(), outputs["sop_logits"].float()
+    if logits.ndim == 3:  # a model that was called without `masked_only`
+        logits = logits[:, 1:][masked]
+    tokens, swapped = labels[:, 1:][masked], labels[:, 0]
+    return (
+        cross_entropy(logits, tokens, reduction="none"),
+        (logits.argmax(-1) == tokens).float(),
+        cross_entropy(order, swapped, reduction="none"),
+        (order.argmax(-1) == swapped).float(),
+    )
+
+
+def _pretraining_sums(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+    tokens, _, order, _ = _pretraining_parts(outputs, labels)
+    return torch.stack([tokens.sum(), order.sum()])
+
+
+def _pretraining_count(labels: torch.Tensor) -> torch.Tensor:
+    """(masked tokens, rows)"""
+    return torch.stack([_items(labels[:, 1:]), torch.tensor(len(labels), device=labels.device)])
+
+
+def _pretraining_keep(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+    """(rows, 5): sum of nll, hits and number of the masked tokens; nll and hit of the order."""
+    nll, hit, order_nll, order_hit = _pretraining_parts(outputs, labels)
+    masked = labels[:, 1:] != IGNORE
+    row = masked.nonzero()[:, 0]
+    kept = nll.new_zeros(len(labels), 5)
+    kept[:, 0] = kept[:, 0].index_add(0, row, nll)
+    kept[:, 1] = kept[:, 1].index_add(0, row, hit)
+    kept[:, 2], kept[:, 3], kept[:, 4] = masked.sum(1), order_nll, order_hit
+    return kept
+
+
+def _pretraining_mean(kept: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over tokens plus the mean over rows, as in ALBERT."""
+    nll, _, tokens, order, _ = kept.astype("float64").sum(0)
+    return float(nll / max(tokens, 1.0) + order / len(kept))
+
+
 # One line per kind of task.
 KINDS: dict[str, Objective] = {
     "class": _of_rows(_class_logits, _class_sum),
@@ -118,4 +202,5 @@ KINDS: dict[str, Objective] = {
     "span": _of_rows(_span_logits, _span_sum),
     "masked": _of_tokens(shift=False),
     "causal": _of_tokens(shift=True),
+    "pretraining": Objective(_pretraining_sums, _pretraining_keep, _pretraining_mean, _pretraining_count, masked_only),
 }

@@ -15,6 +15,7 @@ from torch import nn
 from . import features, metrics, spans
 from .data import TaskData, TextData
 from .errors import DataError, TrainingError, unknown
+from .segments import TokenData, Segments
 from .settings import Settings
 
 
@@ -72,8 +73,10 @@ def start_at_the_mean(model: nn.Module, new: Sequence[str], data: TaskData) -> f
 _OBJECTIVES = {"single": "class", "pair": "class", "regression": "score", "span": "span"}
 
 
-def kind_of(model: nn.Module, data: TaskData | TextData, objective: str | None) -> tuple[str, str, bool]:
+def kind_of(model: nn.Module, data: TaskData | TextData | TokenData, objective: str | None) -> tuple[str, str, bool]:
     """(kind of objective, the metric that chooses, whether lower is better)."""
+    if isinstance(data, TokenData):
+        return "pretraining", "loss", True
     if isinstance(data, TextData):
         if objective is None:
             name = type(model).__name__
@@ -94,27 +97,29 @@ def kind_of(model: nn.Module, data: TaskData | TextData, objective: str | None) 
     return kind, task.main_metric, False
 
 
-def scored_splits(data: TaskData | TextData) -> tuple[str, ...]:
+def scored_splits(data: TaskData | TextData | TokenData) -> tuple[str, ...]:
     """The splits that are scored beside training: never a task's test set, which is not ours to look at."""
-    if isinstance(data, TextData):
+    if not isinstance(data, TaskData):
         return tuple(split for split in ("valid", "test") if split in data.splits)
     return tuple(split for split in data.splits if split == "select" or split.startswith("dev"))
 
 
-def reported_splits(data: TaskData | TextData) -> tuple[str, ...]:
-    if isinstance(data, TextData):
+def reported_splits(data: TaskData | TextData | TokenData) -> tuple[str, ...]:
+    if not isinstance(data, TaskData):
         return ("test",) if "test" in data.splits else ("valid",)
     return tuple(split for split in data.splits if split.startswith("dev"))
 
 
-def label_of(data: TaskData | TextData) -> str:
+def label_of(data: TaskData | TextData | TokenData) -> str:
     return data.task.name if isinstance(data, TaskData) else data.name
 
 
-def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings, seed: int) -> features.Rows:
+def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings, seed: int) -> features.Rows | Segments:
     """A split, tokenized, with the function that scores it. Rows that are only scored stand longest first, so that
     a batch has little padding and a model that does not fit into memory fails at once.
     """
+    if isinstance(data, TokenData):
+        return data.rows(split, tokenizer, seed)
     texts = data.splits.get(split)
     if not texts:
         raise DataError(f"the data has no rows in split {split!r}; there are {', '.join(data.splits) or 'none'}.")

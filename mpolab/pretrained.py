@@ -62,6 +62,7 @@ HEADS: dict[str, str] = {
     "masked-lm": "AutoModelForMaskedLM",
     "causal-lm": "AutoModelForCausalLM",
     "token-classification": "AutoModelForTokenClassification",
+    "pretraining": "AutoModelForPreTraining",
 }
 
 OWN_MODELS = {"mpobert": "mpobert"}

@@ -18,8 +18,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import mpop, runs
-from .data import TaskData, load_task, task_named
+from . import mpop, pretraining, runs
+from .corpora import SEPARATOR
+from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
 from .jobs import FLOORS, Job, Method, Recipe
 from .prepare import start_at_the_mean
@@ -33,6 +34,7 @@ METHODS: dict[str, Method] = {
     "full": Method("the dense model, all parameters train"),
     **FLOORS,
     **mpop.METHODS,
+    **pretraining.METHODS,
 }
 """Every method by its name."""
 
@@ -67,6 +69,7 @@ RECIPES: dict[str, Recipe] = {
             for name, method in (("majority", "majority"), ("bag-of-words", "bag_of_words"), ("full", "full"))
         ),
         *mpop.RECIPES,
+        *pretraining.RECIPES,
     )
 }
 """Every recipe by its name."""
@@ -141,7 +144,7 @@ def run(
         seed=seed,
         fields=recipe.fields(scale),
         command=_command(recipe, scale, seed, data_dir, source),
-        data=data.describe(),
+        data=job.data.describe(),
         model=job.pretrained.describe() if job.pretrained else "none",
         seconds=round(outcome.seconds, 2),
         peak_bytes=outcome.peak_bytes,
@@ -185,12 +188,14 @@ def _load_model(job: Job) -> None:
 
 def rows(
     recipe: Recipe, seed: int = 0, data_dir: str | os.PathLike | None = None, source: str | None = None
-) -> TaskData:
-    """The rows that a recipe, at its scale, asks for, drawn with the run's seed.
+) -> TaskData | TextData:
+    """The rows (or the running text) that a recipe, at its scale, asks for, drawn with the run's seed.
 
     Raises what `load_task` raises, and DataNotFoundError where only the offline grammar has rows for a recipe of a real
     task and nobody asked for those (source="offline").
     """
+    if recipe.text:
+        return _running_text(recipe, data_dir, source or recipe.source)
     task, asked = task_named(recipe.task), source
     source = source or ("folder" if data_dir is not None else recipe.source)
     sizes = None
@@ -209,6 +214,19 @@ def rows(
     return data.sample(recipe.train, recipe.select, recipe.dev, seed)
 
 
+def _running_text(recipe: Recipe, data_dir: str | os.PathLike | None, source: str | None) -> TextData:
+    """Raises DataNotFoundError where nobody says which folder holds it: Python's own text has to be asked for."""
+    if source == "offline" or recipe.text in OFFLINE_TEXTS:
+        return load_text(recipe.text if recipe.text in OFFLINE_TEXTS else OFFLINE_TEXTS[0])
+    if data_dir is None:
+        raise DataNotFoundError(
+            f"the recipe {recipe.name!r} learns from the text {recipe.text!r}. Give the folder that holds it "
+            f"({recipe.text}.train.txt and .valid.txt, plain or .gz: --data-dir DIR, data_dir=); or ask for the "
+            "documentation of this Python (--source offline, source='offline'): its record is kept apart."
+        )
+    return load_text(recipe.text, source, data_dir, separator=recipe.options.get("separator", SEPARATOR))
+
+
 def _command(recipe: Recipe, scale: str, seed: int, data_dir: Any, source: str | None) -> str:
     """What to type to have it again; the folder of the data is the reader's own."""
     given = " --data-dir DIR" if data_dir is not None else ""
@@ -223,7 +241,7 @@ def listing() -> list[dict[str, Any]]:
             "name": recipe.name,
             "about": recipe.about,
             "model": recipe.model,
-            "task": recipe.task,
+            "task": recipe.task or recipe.text,
             "method": recipe.method,
             "scales": list(recipe.scales),
             "seeds": list(recipe.seeds),

@@ -78,9 +78,9 @@ class Record:
     @property
     def stands_in(self) -> bool:
         """Whether its rows are the offline grammar's, and those of its recipe are not: it says nothing of the task."""
-        made_here = str(self.data.get("task", "")).startswith("toy-")
-        asked = str(self.fields.get("task", "")).startswith("toy-") or self.fields.get("source") == "offline"
-        return made_here and not asked
+        made_here = str(self.data.get("task", "")).startswith("toy-") or self.data.get("corpus") in OFFLINE_TEXTS
+        asked = str(self.fields.get("task", "")).startswith("toy-") or self.fields.get("text") in OFFLINE_TEXTS
+        return made_here and not asked and self.fields.get("source") != "offline"
 
     def save(self, results: Path | None = None) -> Path:
         """Writes its file (`record_path`), whole or not at all; returns the path.
@@ -100,6 +100,9 @@ class Record:
         )
         return f"Record({self.recipe}, {self.scale}, seed {self.seed}, {self.date[:10]}, {self.device}: {shown})"
 
+
+OFFLINE_TEXTS = ("stdlib", "packages")
+"""Corpora that are always there, as they stand in `data.OFFLINE_TEXTS`."""
 
 CURVE = 500
 """Entries of a curve in a record; a longer one is averaged down."""

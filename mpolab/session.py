@@ -23,7 +23,6 @@ from torch import nn
 from . import training
 from .data import TaskData, TextData
 from .errors import TrainingError
-from .features import IGNORE
 from .pretrained import quiet_transformers
 from .settings import Settings
 
@@ -92,7 +91,7 @@ class Session:
             for _ in range(steps):
                 engine.state.global_step = self.step
                 parts = [next(self._batches) for _ in range(settings.accumulation)]
-                items = sum((part["labels"] != IGNORE).sum() for part in parts)
+                items = sum(engine.objective.count(part["labels"]) for part in parts)
                 engine.current_gradient_accumulation_steps = len(parts)
                 loss = sum(engine.training_step(self._prepared, part, items) for part in parts)
                 if settings.max_grad_norm > 0:

@@ -15,6 +15,7 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
+OPTIMIZERS = ("adamw", "lamb")
 
 # Of each number: whether it is a whole one, and the least it may be; None = anything above 0.
 _NUMBERS: dict[str, tuple[type, int | None]] = {
@@ -40,7 +41,8 @@ class Settings:
     epochs, max_steps: how long; max_steps, if given, decides. A step is one update of the weights.
     batch_size: rows per step, over all processes and accumulated micro-batches together; changing `accumulation` or
     the number of processes changes memory and speed, not the result. eval_batch_size: rows at once when scoring.
-    lr, tensor_lr: learning rates of AdamW; tensor_lr is that of MPO tensors, None = lr (MPOP used 2e-6 .. 5e-5 beside
+    optimizer: "adamw", or "lamb" (with MPOBERT's bounds of the trust ratio, `mpolab.lamb`; epsilon 1e-6 or more).
+    lr, tensor_lr: learning rates; tensor_lr is that of MPO tensors, None = lr (MPOP used 2e-6 .. 5e-5 beside
     1e-5 .. 5e-5). weight_decay: not of biases and norms.
     warmup: a share of all steps if below 1, else a number of steps. schedule: one of SCHEDULES.
     max_length: tokens; longer rows are cut. stride, max_answer: overlap of windows and longest answer (span questions).
@@ -71,9 +73,11 @@ class Settings:
     eval_every: int | None = None
     save_every: int | None = None
     device: str | None = None
+    optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("device", DEVICES)):
+        words = {"schedule": SCHEDULES, "precision": PRECISIONS, "device": DEVICES, "optimizer": OPTIMIZERS}
+        for name, known in words.items():
             value = getattr(self, name)
             if not (isinstance(value, str) and value in known) and (value is not None or name != "device"):
                 raise unknown(name, value, known)

@@ -35,8 +35,9 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .segments import TokenData
 
-__all__ = ["Outcome", "Settings", "evaluate", "fine_tune", "make_trainer", "train_lm"]
+__all__ = ["Outcome", "Settings", "evaluate", "fine_tune", "make_trainer", "pretrain", "train_lm"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,10 +125,31 @@ def train_lm(
     return _run(model, tokenizer, data, settings, seed, out, resume, progress, callbacks, objective)
 
 
+def pretrain(
+    model: nn.Module,
+    tokenizer: Any,
+    data: TokenData,
+    settings: Settings | None = None,
+    seed: int = 0,
+    out: str | os.PathLike | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    callbacks: Sequence[Any] = (),
+) -> Outcome:
+    """As `fine_tune`, for masked tokens and sentence order together: "valid" chooses, "valid" and "test" are scored.
+
+    model: MPOBertForPreTraining, transformers' AlbertForPreTraining, or one with the same outputs and a head that is
+    called `predictions`. Scores: "loss", the mean over masked tokens plus the mean over rows, both in nats;
+    "mlm_loss", "perplexity", "mlm_accuracy", "sop_loss", "sop_accuracy". Raises TrainingError as well for a tokenizer
+    with more entries than the model's vocabulary. MPOBERT section 3.3.3.
+    """
+    return _run(model, tokenizer, data, settings, seed, out, resume, progress, callbacks, None)
+
+
 def evaluate(
     model: nn.Module,
     tokenizer: Any,
-    data: TaskData | TextData,
+    data: TaskData | TextData | TokenData,
     splits: Sequence[str] | None = None,
     settings: Settings | None = None,
     seed: int = 0,
@@ -144,7 +166,7 @@ def evaluate(
 def make_trainer(
     model: nn.Module,
     tokenizer: Any,
-    data: TaskData | TextData,
+    data: TaskData | TextData | TokenData,
     settings: Settings | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
@@ -185,7 +207,7 @@ def _run(model, tokenizer, data, settings, seed, out, resume, progress, callback
         return _outcome(engine, scores, checkpoint)
 
 
-def _resume_point(engine: Engine, data: TaskData | TextData, seed: int, resume: bool) -> Path | None:
+def _resume_point(engine: Engine, data: TaskData | TextData | TokenData, seed: int, resume: bool) -> Path | None:
     """The checkpoint to go on from, with the watch as it was then; and a note in the folder whose it is."""
     shapes = [[name, list(p.shape), p.requires_grad] for name, p in engine.model.named_parameters()]
     about = {
@@ -265,7 +287,7 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
             },
             kind=kind,
             settings=settings,
-            collate=collator(tokenizer, kind in ("masked", "causal"), 8 if device == "cuda" else None),
+            collate=collator(tokenizer, kind in ("masked", "causal", "pretraining"), 8 if device == "cuda" else None),
             out=None if out is None else Path(out),
             seed=seed,
             select=choosing if chooses else None,

@@ -1,0 +1,301 @@
+"""Pre-training as methods and recipes: an ALBERT from nothing, an MPOBERT from it, and what both are compared with.
+
+A run makes the vocabulary (or takes its source's), the tokens and the model, trains on masked tokens and sentence
+order, scores the held-out text beside counts of neighbours, and leaves the trained model in build/models/.
+MPOBERT (Liu et al. 2023) sections 3.3 and 4.1, Figure 3; notebook 03, "Pre-training".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import runs, segments
+from .corpora import SEPARATOR
+from .errors import TrainingError, unknown
+from .jobs import Job, Method, Recipe
+from .mpobert_init import INITS
+from .ngrams import Counts, floors
+from .pretrained import load_pretrained, quiet_transformers
+from .settings import Settings
+from .training import Outcome, pretrain
+from .vocabulary import train_tokenizer
+
+MINI: dict[str, Any] = {
+    "embedding_size": 128,
+    "hidden_size": 192,
+    "num_attention_heads": 3,
+    "intermediate_size": 768,
+    "num_hidden_layers": 12,
+    "max_position_embeddings": 128,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+"""albert-mini's shape: twelve applications of one layer."""
+
+OPTIONS: dict[str, Any] = {
+    "shape": {},
+    "vocabulary": 8000,
+    "whole_words": False,
+    "phases": None,
+    "init": "algorithm1",
+    "layers": 24,
+    "changes": {},
+    "separator": SEPARATOR,
+}
+"""shape: entries of the config, in place of MINI's. vocabulary: entries at most. whole_words: see `segments.Segments`.
+phases: [[layers, share of the steps], ...]: an ALBERT is first applied fewer times and then more often, as its layers
+are all the same one; None = always as often. init, layers, changes: see `MPOBertModel.from_albert`;
+init "scratch" = random numbers. separator: see `load_text`."""
+
+_OF_TEXT = ("whole_words", "separator")
+_OF_ALBERT = ("shape", "vocabulary", "phases", *_OF_TEXT)
+_OF_MPOBERT = ("init", "layers", "changes", *_OF_TEXT)
+
+
+def cache() -> Path:
+    """Where tokens are kept: build/tokens/."""
+    return runs.work_folder().parent / "tokens"
+
+
+def models_folder() -> Path:
+    """Where trained models are left: build/models/."""
+    return runs.work_folder().parent / "models"
+
+
+# -- the methods -----------------------------------------------------------------------------------------
+
+
+def check(job: Job) -> None:
+    """Raises TrainingError or UnknownNameError for options that cannot be meant."""
+    asked = {**OPTIONS, **job.recipe.options}
+    if asked["init"] not in (*INITS, "scratch"):
+        raise unknown("initialisation", asked["init"], (*INITS, "scratch"))
+    phases = asked["phases"]
+    if phases is not None:
+        shares = [share for _, share in phases]
+        if not phases or any(share <= 0 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-9):
+            raise TrainingError(f"phases={phases!r}: expected [[layers, share], ...] with shares that add up to 1.")
+        if any(layers < 1 for layers, _ in phases):
+            raise TrainingError(f"phases={phases!r}: a model has at least one layer.")
+    if job.settings.max_steps is None and phases is not None:
+        raise TrainingError("phases are shares of max_steps, and the recipe gives epochs.")
+
+
+def from_nothing(job: Job) -> None:
+    """A vocabulary of the training text, and an ALBERT with random numbers."""
+    from transformers import AlbertConfig, AlbertForPreTraining
+
+    asked = {**OPTIONS, **job.recipe.options}
+    splits = segments.held_out(job.data.splits)
+    length = job.settings.max_length
+    job.tokenizer = train_tokenizer(splits["train"], asked["vocabulary"], length, job.progress)
+    config = AlbertConfig(**{**MINI, **asked["shape"]}, vocab_size=len(job.tokenizer), **_special(job.tokenizer))
+    job.model = _seeded(partial(AlbertForPreTraining, config), job.seed)
+    _tokenize(job, splits, asked["whole_words"])
+
+
+def from_source(job: Job, kind: str) -> None:
+    """The recipe's model, an ALBERT with its vocabulary, as it is ("albert") or as an MPOBERT ("mpobert")."""
+    asked = {**OPTIONS, **job.recipe.options}
+    found = load_pretrained(job.recipe.model, head="pretraining", seed=job.seed)
+    if found.tokenizer is None:
+        raise TrainingError(f"the model {job.recipe.model!r} ({found.origin}) has no tokenizer: it reads no text.")
+    job.tokenizer, job.model, job.pretrained = found.tokenizer, found.model, found
+    if kind == "mpobert":
+        from .mpobert import MPOBertForPreTraining
+        from .mpobert_init import config_from
+
+        if asked["init"] == "scratch":
+            config = config_from(found.model, asked["layers"], **asked["changes"])
+            job.model = _seeded(partial(MPOBertForPreTraining, config), job.seed)
+        else:
+            job.model = MPOBertForPreTraining.from_albert(
+                found, asked["layers"], asked["init"], job.seed, **asked["changes"]
+            )
+    _tokenize(job, segments.held_out(job.data.splits), asked["whole_words"])
+
+
+def _special(tokenizer: Any) -> dict[str, int]:
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+
+
+def _seeded(make: Any, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def _tokenize(job: Job, splits: Mapping[str, Sequence[str]], whole_words: bool) -> None:
+    """The job's text -> its tokens. The record's rows are those that are used: `train`, `select`, `dev` of the recipe
+    limit the splits train, valid and test.
+    """
+    text, recipe = job.data, job.recipe
+    about = text.describe() | {"task": text.name, "sha256": text.sha256}
+    about.pop("pieces")
+    most = {"train": recipe.train, "valid": recipe.select, "test": recipe.dev}
+    most = {split: count for split, count in most.items() if count is not None}
+    length, bar = job.settings.max_length, job.progress
+    name = text.name
+    job.data = segments.prepare(name, splits, job.tokenizer, length, cache(), whole_words, bar, about, most)
+
+
+def train(job: Job) -> Outcome:
+    """Pre-training in phases; the record gets the floors, the interval of the sentence order and where the model is."""
+    asked = {**OPTIONS, **job.recipe.options}
+    final = job.model.config.num_hidden_layers
+    phases = asked["phases"] or [[final, 1.0]]
+    if phases[-1][0] != final:
+        raise TrainingError(f"phases={phases!r} must end with the model's {final} layers.")
+    steps = _steps(job.settings.max_steps, [share for _, share in phases])
+    outcomes = []
+    for number, ((layers, _), count) in enumerate(zip(phases, steps)):
+        job.model.config.num_hidden_layers = layers
+        last = number == len(phases) - 1
+        schedule = job.settings.schedule if last else "constant"
+        settings = dataclasses.replace(job.settings, max_steps=count, schedule=schedule)
+        out = job.out / f"phase-{number}" if len(phases) > 1 else job.out
+        data = job.data if last else _without_test(job.data)
+        outcomes.append(
+            pretrain(job.model, job.tokenizer, data, settings, job.seed + number, out, progress=job.progress)
+        )
+    outcome = _joined(outcomes)
+    if len(phases) > 1:
+        job.extra["phases"] = [{"layers": layers, "steps": count} for (layers, _), count in zip(phases, steps)]
+    test = outcome.scores["test"]
+    rows = job.data.rows("test", job.tokenizer, job.seed + len(phases) - 1)  # with the masks that were scored
+    counts = Counts(job.data.splits["train"].ids, len(job.tokenizer))
+    job.extra["floors"] = floors(counts, (rows[k] for k in range(len(rows))), set(job.tokenizer.all_special_ids))
+    job.extra["sop_interval"] = interval(test["sop_accuracy"] / 100, len(rows))
+    if int(os.environ.get("RANK", "0")) == 0:
+        job.extra["weights"] = leave_model(job, models_folder() / f"{job.recipe.name}-{job.scale}-seed{job.seed}")
+    return outcome
+
+
+def _without_test(corpus: segments.TokenData) -> segments.TokenData:
+    return dataclasses.replace(corpus, splits={k: tokens for k, tokens in corpus.splits.items() if k != "test"})
+
+
+def _steps(total: int | None, shares: Sequence[float]) -> list[int | None]:
+    if total is None:
+        return [None]
+    ends = [round(total * sum(shares[: k + 1])) for k in range(len(shares))]
+    return [max(1, end - begin) for begin, end in zip([0, *ends], ends)]
+
+
+def _joined(outcomes: list[Outcome]) -> Outcome:
+    """Several phases as one training: the scores of the last, all curves one after the other."""
+    last, before = outcomes[-1], 0
+    curve, evaluations = [], []
+    for outcome in outcomes:
+        curve += [{**entry, "step": entry["step"] + before} for entry in outcome.curve]
+        evaluations += [{**entry, "step": entry["step"] + before} for entry in outcome.evaluations]
+        before += outcome.steps
+    return dataclasses.replace(
+        last,
+        curve=curve,
+        evaluations=evaluations,
+        steps=before,
+        best_step=None if last.best_step is None else before - last.steps + last.best_step,
+        seconds=sum(outcome.seconds for outcome in outcomes),
+        peak_bytes=max(outcome.peak_bytes for outcome in outcomes),
+    )
+
+
+def interval(share: float, number: int) -> list[float]:
+    """Wilson's 95 % interval of a share of `number` rows, in per cent."""
+    z = 1.959964
+    middle = (share + z * z / (2 * number)) / (1 + z * z / number)
+    half = z * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number)) / (1 + z * z / number)
+    return [100 * (middle - half), 100 * (middle + half)]
+
+
+def leave_model(job: Job, folder: Path) -> dict[str, Any]:
+    """Writes model and tokenizer to a folder, whole or not at all; returns the weights' bytes and checksum."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with quiet_transformers():
+            job.model.save_pretrained(stage)
+            job.tokenizer.save_pretrained(stage)
+        weights = (stage / "model.safetensors").read_bytes()
+        stage.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(stage, folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+
+
+METHODS: dict[str, Method] = {
+    "pretrain_albert": Method(
+        "an ALBERT pre-trained from nothing on masked tokens and sentence order",
+        from_nothing,
+        train,
+        _OF_ALBERT,
+        check,
+        needs_model=False,
+    ),
+    "pretrain_mpobert": Method(
+        "an MPOBERT made from the recipe's ALBERT and pre-trained further",
+        partial(from_source, kind="mpobert"),
+        train,
+        _OF_MPOBERT,
+        check,
+        needs_model=False,
+    ),
+    "continue_albert": Method(
+        "the recipe's ALBERT, pre-trained further",
+        partial(from_source, kind="albert"),
+        train,
+        _OF_TEXT,
+        check,
+        needs_model=False,
+    ),
+}
+
+
+# -- the recipes -----------------------------------------------------------------------------------------
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(
+        name="albert-mini",
+        about="The checkpoint albert-mini: twelve applications of one layer, from nothing.",
+        text="english_novels",
+        model="",
+        method="pretrain_albert",
+        options={"separator": "=== .* ==="},
+        settings=Settings(batch_size=16, lr=1e-3, max_length=128, warmup=200, epsilon=1e-6),
+        scales={
+            "smoke": {
+                "max_steps": 30,
+                "train": 2000,
+                "select": 32,
+                "dev": 32,
+                "options": {
+                    "shape": {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128,
+                              "embedding_size": 32, "num_hidden_layers": 4},
+                    "vocabulary": 2000,
+                    "phases": [[2, 0.5], [4, 0.5]],
+                    "separator": "=== .* ===",
+                },
+            },
+        },
+        seeds=(0,),
+    ),
+)  # fmt: skip

@@ -1,0 +1,312 @@
+"""Running text as rows for pre-training: two neighbouring segments, [CLS] A [SEP] B [SEP], in their order or swapped.
+
+The text is tokenized once, a document at a time, into arrays on disk that later runs find by their checksum; a row is
+cut out of them when it is asked for. Masked tokens and the order of a row's two segments are functions of (seed, epoch,
+row). ALBERT (Lan et al. 2020) section 3.1; MPOBERT (Liu et al. 2023) section 3.3.3; notebook 03, "Pre-training".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .errors import CheckpointError, DataError, TrainingError
+from .features import Feature, Masker, stream
+
+FORMAT = "mpolab.tokens/1"
+_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])")
+_PARAGRAPH = re.compile(r"\n\s*\n")
+BATCH = 512  # sentences that are tokenized at once
+
+
+def sentences(document: str) -> list[str]:
+    """A document cut after . ! ? before a capital letter, and between paragraphs; nothing is left out but white space.
+
+    No model of abbreviations: "Mr. Smith" is cut too. A row holds several of these, so little depends on it.
+    """
+    pieces = (piece for paragraph in _PARAGRAPH.split(document) for piece in _END.split(paragraph))
+    return [text for piece in pieces if (text := " ".join(piece.split()))]
+
+
+# -- tokens on disk ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A split of a corpus as token numbers, mapped from disk.
+
+    ids (tokens,); starts (tokens,): whether a word begins there. sentences (s + 1,): where each begins and the last
+    ends. blocks (b, 2): first sentence and the one after the last, of neighbouring sentences of one document that fit
+    into a row together.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    sentences: np.ndarray
+    blocks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+
+_ARRAYS = {"ids": "<u4", "starts": "|u1", "sentences": "<i8", "blocks": "<i8"}
+
+
+def tokenize(
+    documents: Iterable[str], tokenizer: Any, max_length: int, folder: Path, label: str | None = None
+) -> Tokens:
+    """Tokenizes documents one after the other into `folder`, whole or not at all; returns the arrays mapped from there.
+
+    A sentence longer than a row is cut into rows. label: of a progress bar on stderr; None = no bar.
+    Raises DataError where nothing is left to learn from.
+    """
+    room = max_length - 3  # [CLS] A [SEP] B [SEP]
+    if room < 2:
+        raise TrainingError(f"max_length={max_length} leaves no room for two segments; give at least 5.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        counts = _write(documents, tokenizer, room, stage, label)
+        if not counts["blocks"]:
+            raise DataError("the text has no tokens to learn from: it is empty, or holds white space only.")
+        (stage / "about.json").write_text(json.dumps({"format": FORMAT, **counts}))
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.replace(stage, folder)
+        except OSError:  # another process was faster, with the same arrays
+            if not (folder / "about.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return load(folder)
+
+
+def _write(documents: Iterable[str], tokenizer: Any, room: int, stage: Path, label: str | None) -> dict[str, int]:
+    from tqdm import tqdm
+
+    total = written = 0
+    offsets: list[int] = [0]
+    blocks: list[tuple[int, int]] = []
+    bar = tqdm(desc=label, unit=" tokens", unit_scale=True, disable=label is None)
+    with open(stage / "ids", "wb") as ids_file, open(stage / "starts", "wb") as starts_file, bar:
+        for document in documents:
+            begin = len(offsets) - 1  # the first sentence of the block under way
+            pieces = sentences(document)
+            for k in range(0, len(pieces), BATCH):
+                found = tokenizer(pieces[k : k + BATCH], add_special_tokens=False, verbose=False)
+                for ids, words in zip(found["input_ids"], map(found.word_ids, range(len(found["input_ids"])))):
+                    for cut in range(0, len(ids), room):
+                        piece = ids[cut : cut + room]
+                        np.asarray(piece, _ARRAYS["ids"]).tofile(ids_file)
+                        new = [n == 0 or words[cut + n] != words[cut + n - 1] for n in range(len(piece))]
+                        np.asarray(new, _ARRAYS["starts"]).tofile(starts_file)
+                        total += len(piece)
+                        if total - offsets[begin] > room:  # it does not fit into the block any more
+                            blocks.append((begin, len(offsets) - 1))
+                            begin = len(offsets) - 1
+                        offsets.append(total)
+                bar.update(total - written)
+                written = total
+            if begin < len(offsets) - 1:
+                blocks.append((begin, len(offsets) - 1))
+    # two segments need two tokens
+    blocks = [block for block in blocks if offsets[block[1]] - offsets[block[0]] > 1]
+    np.asarray(offsets, _ARRAYS["sentences"]).tofile(stage / "sentences")
+    np.asarray(blocks, _ARRAYS["blocks"]).tofile(stage / "blocks")
+    return {"ids": total, "starts": total, "sentences": len(offsets), "blocks": len(blocks)}
+
+
+def load(folder: Path) -> Tokens:
+    """The arrays in a folder that `tokenize` wrote. Raises CheckpointError for one that is not whole."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        arrays = {name: np.memmap(folder / name, kind, "r") for name, kind in _ARRAYS.items()}
+        arrays["blocks"] = arrays["blocks"].reshape(-1, 2)
+        whole = about["format"] == FORMAT and all(len(array) == about[name] for name, array in arrays.items())
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the tokens in {str(folder)!r} are not whole ({error}); delete the folder.") from error
+    if not whole:
+        raise CheckpointError(f"the tokens in {str(folder)!r} are not whole; delete the folder.")
+    return Tokens(**arrays)
+
+
+# -- rows ----------------------------------------------------------------------------------------------
+
+
+class Segments(Dataset):
+    """The rows of one split, made when asked for as `rows[epoch, number]` (or `rows[number]`, of an evaluation).
+
+    A row is one block of `Tokens`, divided at a sentence (where it has only one, at a word) into A and B; with
+    probability 1/2 they are swapped. "labels" holds in column 0, that of [CLS], 0 for A before B and 1 for swapped, and
+    elsewhere the tokens that were hidden. numbers: which blocks, None = all. whole_words: all pieces of a word are
+    hidden together.
+    """
+
+    def __init__(
+        self, tokens: Tokens, tokenizer: Any, seed: int, numbers: Sequence[int] | None = None, whole_words: bool = False
+    ):
+        if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id):
+            raise TrainingError(
+                f"the tokenizer {type(tokenizer).__name__} has no mask, cls and sep tokens, so it cannot serve "
+                "pre-training by masked tokens and sentence order."
+            )
+        self.tokens, self.seed, self.whole_words = tokens, seed, whole_words
+        self.numbers = range(len(tokens)) if numbers is None else numbers
+        self.cls, self.sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.masker = Masker(tokenizer, seed)
+        self.score = scores
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Feature:
+        epoch, number = key if isinstance(key, tuple) else (-1, key)
+        (a, a_starts), (b, b_starts), swapped = self.pair(epoch, number)
+        ids = [self.cls, *a, self.sep, *b, self.sep]
+        feature = {
+            "input_ids": ids,
+            "token_type_ids": [0] * (len(a) + 2) + [1] * (len(b) + 1),
+            "attention_mask": [1] * len(ids),
+        }
+        starts = [1, *a_starts, 1, *b_starts, 1] if self.whole_words else None
+        feature = self.masker(feature, epoch, number, starts)
+        return {**feature, "labels": [int(swapped), *feature["labels"][1:]]}
+
+    def pair(self, epoch: int, number: int) -> tuple[tuple[list, list], tuple[list, list], bool]:
+        """(tokens and word starts of the segment that is shown first, of the second, whether they are swapped)."""
+        first, last = self.tokens.blocks[self.numbers[number]]
+        begin, end = int(self.tokens.sentences[first]), int(self.tokens.sentences[last])
+        generator = stream(self.seed, epoch, number, 1)  # not the masks' stream
+        cuts = self.tokens.sentences[first + 1 : last]
+        if not len(cuts):  # one long sentence
+            cuts = begin + 1 + np.flatnonzero(self.tokens.starts[begin + 1 : end])
+        if not len(cuts):  # one long word
+            cuts = [(begin + end) // 2]
+        cut = int(cuts[int(torch.randint(len(cuts), (), generator=generator))])
+        swapped = bool(torch.randint(2, (), generator=generator))
+        parts = [
+            (self.tokens.ids[piece].tolist(), self.tokens.starts[piece].tolist())
+            for piece in (slice(begin, cut), slice(cut, end))
+        ]
+        return (parts[1], parts[0], True) if swapped else (*parts, False)
+
+
+def scores(kept: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """From what `objectives.KINDS["pretraining"]` keeps, (rows, 5); accuracies in per cent."""
+    nll, hits, tokens, order, right = kept.astype("float64").sum(0)
+    return {
+        "mlm_loss": float(nll / tokens),
+        "perplexity": float(np.exp(nll / tokens)),
+        "mlm_accuracy": float(100 * hits / tokens),
+        "sop_loss": float(order / len(kept)),
+        "sop_accuracy": float(100 * right / len(kept)),
+    }
+
+
+# -- a corpus ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class TokenData:
+    """A text's splits as `Tokens`, ready for `pretraining.pretrain`.
+
+    splits: "train"; "valid", by which a step is chosen; "test", which is scored once. about: JSON for a record.
+    most: rows of a split that are used, spread evenly over it; those that it does not name are used whole.
+    """
+
+    name: str
+    splits: dict[str, Tokens]
+    about: dict[str, Any] = field(default_factory=dict)
+    whole_words: bool = False
+    most: dict[str, int] = field(default_factory=dict)
+
+    def rows(self, split: str, tokenizer: Any, seed: int) -> Segments:
+        return Segments(self.splits[split], tokenizer, seed, self._numbers(split), self.whole_words)
+
+    def _numbers(self, split: str) -> list[int]:
+        count = len(self.splits[split])
+        used = min(count, self.most.get(split, count))
+        return [k * count // used for k in range(used)]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **self.about,
+            "rows": {split: len(self._numbers(split)) for split in self.splits},
+            "tokens": {split: len(tokens.ids) for split, tokens in self.splits.items()},
+            "whole_words": self.whole_words,
+        }
+
+    def __repr__(self) -> str:
+        return f"TokenData({self.name}: " + ", ".join(f"{k} {len(v):,} rows" for k, v in self.splits.items()) + ")"
+
+
+HELD_OUT = 0.01
+"""The share of train's documents' ends that becomes "valid" where a text has no test split."""
+MOST_HELD_OUT = 200_000  # characters
+
+
+def held_out(splits: dict[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Three splits of documents: those given; or of train and valid: valid becomes test, and train's end valid.
+
+    So the split that is reported never chooses. Whole documents are taken from the end of train if it has 100 or more,
+    else the end of its last document.
+    """
+    if "test" in splits or "valid" not in splits:
+        return {split: list(texts) for split, texts in splits.items()}
+    train = list(splits["train"])
+    room = min(MOST_HELD_OUT, max(1, int(HELD_OUT * sum(map(len, train)))))
+    valid: list[str] = []
+    while len(train) > 100 and sum(map(len, valid)) + len(train[-1]) <= room:
+        valid.insert(0, train.pop())
+    if not valid:
+        last = train.pop()
+        cut = last.rfind("\n", 0, max(0, len(last) - room)) + 1
+        train, valid = [*train, last[:cut]] if cut else train, [last[cut:]]
+    if not train:
+        raise DataError("the text is too short to hold a part of it out; give more of it, or files marked test.")
+    return {"train": train, "valid": valid, "test": list(splits["valid"])}
+
+
+def token_folder(name: str, split: str, documents: Sequence[str], tokenizer: Any, max_length: int, root: Path) -> Path:
+    """Where the tokens of a split lie: named after all that decides what they are."""
+    digest = hashlib.sha256(f"{FORMAT}/{max_length}/".encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    for document in documents:
+        digest.update(document.encode())
+    return root / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{split}-{digest.hexdigest()[:16]}"
+
+
+def prepare(
+    name: str,
+    splits: dict[str, Sequence[str]],
+    tokenizer: Any,
+    max_length: int,
+    root: Path,
+    whole_words: bool = False,
+    progress: bool = True,
+    about: dict[str, Any] | None = None,
+    most: dict[str, int] | None = None,
+) -> TokenData:
+    """Documents by split -> their tokens, from the cache in `root` where they are whole there, else made now."""
+    found = {}
+    for split, documents in splits.items():
+        folder = token_folder(name, split, documents, tokenizer, max_length, root)
+        try:
+            found[split] = load(folder)
+        except CheckpointError:
+            label = f"tokens of {name}, {split}" if progress else None
+            found[split] = tokenize(documents, tokenizer, max_length, folder, label)
+    return TokenData(name, found, about or {}, whole_words, most or {})
+
