@@ -1,12 +1,13 @@
 """LAMB with bounds on the trust ratio, as MPOBERT was pre-trained: pytorch-optimizer's, and one correction after it.
 
 LAMB (You et al. 2020) gives each tensor w Adam's update u times the trust ratio ||w|| / ||u||; MPOBERT's settings keep
-that ratio between 0.01 and 0.3. pytorch-optimizer bounds ||w|| only, so after its step what it moved too far is taken
+that ratio between 0.01 and 0.3. pytorch-optimizer can bound ||w|| only, so after its step what it moved too far is taken
 back: w += lr (ratio - bounded ratio) u. MPOBERT (Liu et al. 2023) section A.2; notebook 03, "Pre-training".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,6 +41,8 @@ def lamb(
         raise TrainingError(f"bounds={bounds!r} of the trust ratio: expected two numbers, the first above 0.")
 
     class BoundedLamb(Lamb):
+        clamp = math.inf  # the library's own bound, on ||w||: 10, which an embedding passes
+
         @torch.no_grad()
         def step(self, closure=None):
             loss = super().step(closure)
@@ -66,4 +69,6 @@ def lamb(
                         update = update.add_(before, alpha=group["weight_decay"])
                     p.add_(update, alpha=group["lr"] * excess)
 
-    return BoundedLamb(groups, lr=lr, betas=betas, eps=epsilon, weight_decouple=False, max_grad_norm=0.0)
+    # adam_debias=True: the step is not divided by 1 - beta1^t (the library's flag reads the other way round)
+    settings = {"weight_decouple": False, "max_grad_norm": 0.0, "adam_debias": True}
+    return BoundedLamb(groups, lr=lr, betas=betas, eps=epsilon, **settings)
