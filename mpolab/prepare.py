@@ -44,6 +44,12 @@ def check_model(model: nn.Module, tokenizer: Any, settings: Settings) -> None:
             "load_pretrained(name, head='sequence-classification', num_labels=2)."
         )
     config = model.config
+    words = getattr(config, "vocab_size", None)
+    if words is not None and len(tokenizer) > words:
+        raise TrainingError(
+            f"the tokenizer has {len(tokenizer):,} entries and {type(model).__name__} {words:,}: tokens beyond its "
+            "vocabulary have no embedding. Take the model's own tokenizer, or model.resize_token_embeddings(...)."
+        )
     room = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if room is not None and "roberta" in str(getattr(config, "model_type", "")):
         room -= config.pad_token_id + 1  # its positions count from the one after padding's

@@ -72,7 +72,7 @@ def test_blocks_are_neighbours_that_fit_and_leave_nothing_out(tokens):
 
 def test_a_word_begins_where_the_tokenizer_says(tokens, tokenizer):
     pieces = tokenizer.convert_ids_to_tokens(tokens.ids.tolist())
-    assert [not piece.startswith("##") for piece in pieces] == [bool(start) for start in tokens.starts]
+    assert [piece.startswith("\u2581") for piece in pieces] == [bool(start) for start in tokens.starts]
 
 
 def test_a_sentence_longer_than_a_row_is_cut_into_rows(tokenizer, tmp_path):
@@ -112,6 +112,19 @@ def test_an_interrupted_tokenizing_leaves_nothing(tokenizer, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         segments.tokenize(documents(), tokenizer, 32, tmp_path / "t")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_vocabulary_is_a_function_of_its_text():
+    found = [train_tokenizer([text(50), text(20, 50)], 150, 32, progress=False).get_vocab() for _ in range(4)]
+    assert all(vocabulary == found[0] for vocabulary in found)
+
+
+def test_words_and_signs_are_apart_and_come_back(tokenizer):
+    pair = tokenizer("Alpha, n7!", "Gamma walked.")
+    pieces = tokenizer.convert_ids_to_tokens(pair["input_ids"])
+    assert pieces[0] == "[CLS]" and pieces[-1] == "[SEP]" and pieces.count("[SEP]") == 2
+    assert pair["token_type_ids"] == [0] * (pieces.index("[SEP]") + 1) + [1] * (len(pieces) - pieces.index("[SEP]") - 1)
+    assert tokenizer.decode(tokenizer("Alpha walked.")["input_ids"], skip_special_tokens=True).strip() == "alpha walked ."
 
 
 # -- rows ----------------------------------------------------------------------------------------------
@@ -206,7 +219,7 @@ def test_whole_words_are_hidden_together(tokens, tokenizer):
             hidden = [False, *(label != IGNORE for label in row["labels"][1:])]
             share.append(np.mean(hidden[1:]))
             for here in range(2, len(pieces)):
-                if pieces[here].startswith("##"):
+                if not pieces[here].startswith(("\u2581", "[")):
                     torn[rows.whole_words] += hidden[here] != hidden[here - 1]
     assert torn[True] == 0 and torn[False] > 50
     assert 0.1 < np.mean(share) < 0.2
