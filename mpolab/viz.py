@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Transform
 
 CENTRAL, AUXILIARY = "#E69F00", "#0072B2"
@@ -37,6 +37,14 @@ COLOURS = {
     "tight bound": TIGHT,
     "printed": PRINTED,
     "plain sum": "#CC79A7",
+    "auxiliary": AUXILIARY,
+    "centre": CENTRAL,
+    "together": INK,
+    "copy": "#777777",
+    "xavier": "#56B4E9",
+    "paper_text": "#D55E00",
+    "algorithm1": "#CC79A7",
+    "theory": "#009E73",
 }
 CYCLE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 MARKERS = {"MPO": "o", "SVD": "s", "Tucker": "^", "CPD": "D"}
@@ -444,6 +452,69 @@ def draw_seeds(
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.5)
     ax.grid(False, axis="y")
+
+
+def draw_growth(
+    ax: Axes,
+    x: Sequence[float],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    front: str | None = None,
+    fits: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Named curves over x on logarithmic axes: name -> for every x the values of all seeds, all above 0.
+
+    A line at their geometric means and a band from the least to the largest. front: the curve drawn last and thicker.
+    fits: name -> (p, a) of a dashed line a x^p.
+    """
+    at = np.array(x, dtype=float)
+    for k, (name, rows) in sorted(enumerate(curves.items()), key=lambda entry: entry[1][0] == front):
+        values = np.array(rows, dtype=float)  # (x, seeds)
+        colour, wide = COLOURS.get(name, CYCLE[k % len(CYCLE)]), 2.4 if name == front else 1.4
+        if values.shape[1] > 1:
+            ax.fill_between(at, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+        ax.plot(at, np.exp(np.log(values).mean(axis=1)), marker="o", markersize=3 + wide, linewidth=wide, color=colour)
+        if fits and name in fits:
+            power, at_one = fits[name]
+            ax.plot(at, at_one * at**power, color=colour, linewidth=1.0, linestyle="--")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if high < 100 * low:  # powers of ten alone would leave an axis with one number, or none
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    tidy(ax, title, xlabel, ylabel)
+    ax.set_xticks(at, [f"{value:g}" for value in at])
+
+
+def draw_slopes(
+    ax: Axes,
+    slopes: Mapping[str, Mapping[str, tuple[float, float]]],
+    title: str = "",
+    xlabel: str = "",
+    front: str | None = None,
+) -> None:
+    """One row a name, in its colour: name -> {part: (slope, error)} as points with bars of two errors.
+
+    The line at 0 is what does not grow; front: the name in bold.
+    """
+    ax.axvline(0, color=MUTED, linewidth=1.2, linestyle="--")
+    parts = list(dict.fromkeys(part for found in slopes.values() for part in found))
+    for k, part in enumerate(parts):
+        rows = [(y + 0.22 * (k - (len(parts) - 1) / 2), *found[part]) for y, found in enumerate(slopes.values())]
+        places, values, errors = np.array(rows).T
+        colour, nothing = COLOURS.get(part, CYCLE[k % len(CYCLE)]), np.full(len(rows), np.nan)
+        ends = np.stack([values - 2 * errors, values + 2 * errors, nothing], axis=1)  # NaN parts one bar from the next
+        ax.plot(ends.ravel(), np.repeat(places, 3), color=colour, linewidth=1.6)
+        ax.plot(values, places, "o", markersize=5, color=colour)
+    tidy(ax, title, xlabel)
+    ax.set_yticks(range(len(slopes)), list(slopes))
+    ax.set_ylim(len(slopes) - 0.4, -0.6)
+    ax.grid(False, axis="y")
+    for label in ax.get_yticklabels():
+        label.set_color(COLOURS.get(label.get_text(), INK))
+        label.set_fontweight("bold" if label.get_text() == front else "normal")
 
 
 def draw_matrix(

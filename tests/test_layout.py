@@ -97,6 +97,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "training",
         "session",
     },
+    "depth": {"mpobert_config", "mpobert_init", "mpobert", "lamb", "runs"},
     "recipes": ANYTHING,
     "viz": set(),  # numbers only
     "panels": ANYTHING,

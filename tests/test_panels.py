@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mpolab import MPO, make_plan
+from mpolab import MPO, depth, make_plan
 from mpolab.allocation import allocate
 from mpolab.errors import (
     BondError,
@@ -52,9 +52,14 @@ TRACE = Trace(
 )  # fmt: skip
 
 
+# One update in the scalar model, at every depth; an encoder's takes seconds.
+STUDY = depth.study(models=depth.READINGS)
+RECORDED = {"squeeze": TRACE, "depth": STUDY}
+
+
 def made(name, source):
-    """A panel on matrices, or (the one that replays) on a trace."""
-    return PANELS[name](TRACE if name == "squeeze" else source)
+    """A panel on matrices, or (those that show what was recorded) on a record."""
+    return PANELS[name](RECORDED.get(name, source))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +82,8 @@ def picture(panel):
 
 def test_the_promised_panels_are_there():
     assert set(PANELS) == {
-        "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze"
+        "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze",
+        "depth",
     }  # fmt: skip
 
 
@@ -294,3 +300,25 @@ def test_a_replay_of_nothing_says_what_is_needed(monkeypatch, tmp_path):
     monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path))
     with pytest.raises(DataNotFoundError, match="mpolab run --list"):
         PANELS["squeeze"]()
+
+
+def test_the_depth_panel_shows_the_corollary_and_what_it_leaves_out():
+    panel = PANELS["depth"](STUDY, model="corollary", n=3, init="theory", centre="free")
+    assert "auxiliary 0.00 ± 0.00 (1 at L = 96), centre 0.50 ± 0.00 (3.46 at L = 96)" in panel.readout
+    assert "it grows" in panel.readout and "others: copy 1.87, algorithm1 0.29" in panel.readout
+    assert "p = 0.00 ± 0.00: it stays level" in panel.set(centre="frozen").readout
+    assert "algorithm1 (as paper_text)" in panel.set(init="algorithm1").readout
+    assert "p = -1.50 ± 0.00: it shrinks" in panel.set(n=5).readout
+
+
+def test_the_depth_panel_takes_any_study_and_says_what_it_needs(monkeypatch, tmp_path):
+    one = depth.study((4, 8, 16), inits=("copy",), models=("theorem",), n=(3,), optimisers=("LAMB",))
+    panel = PANELS["depth"](one.to_dict())
+    assert panel.readout == PANELS["depth"](one).readout and "theorem" not in panel.readout
+    assert "eq. 8, n = 3, LAMB" in panel.readout and "others: none" in panel.readout
+    for wrong in (torch.zeros(3, 3), depth.Study(())):
+        with pytest.raises(DataError, match="study of depth"):
+            PANELS["depth"](wrong)
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path))
+    with pytest.raises(DataNotFoundError, match="depth_study"):
+        PANELS["depth"]()

@@ -29,6 +29,10 @@ DRAWN = {
     "draw_grid": lambda ax: viz.draw_grid(ax, [[1, np.nan], [0.2, 0.3]], ["a", "b"], ["c", "d"], mark=(0, 1)),
     "draw_scores": lambda ax: viz.draw_scores(ax, {"full": (1.0, 80, 79, 81), "MPOP": (0.5, 78, 70, 79)}, mark=0.7),
     "draw_seeds": lambda ax: viz.draw_seeds(ax, {"a": [1.0, 2.0, 4.0], "b": [3.0]}, floor=2.5),
+    "draw_growth": lambda ax: viz.draw_growth(
+        ax, [3, 6, 12], {"theory": [[1, 2], [2, 3], [4, 5]], "own": [[1, 1]] * 3}, front="theory", fits={"own": (0, 1)}
+    ),
+    "draw_slopes": lambda ax: viz.draw_slopes(ax, {"theory": {"auxiliary": (-1, 0.1), "centre": (0.5, 0)}}),
     "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),
 }
 
@@ -55,6 +59,40 @@ def test_seeds_stand_at_their_values_and_the_stroke_at_their_mean():
     assert list(rings.get_xdata()) == [1, 2, 6] and set(rings.get_ydata()) == {0}
     assert list(stroke.get_xdata()) == [3, 3] and list(ax.lines[-1].get_xdata()) == [2.5, 2.5]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"] and ax.yaxis_inverted()
+
+
+def test_growth_goes_through_geometric_means_and_the_fit_is_a_power():
+    _, (ax,) = viz.figure()
+    viz.draw_growth(ax, [3, 6, 12], {"a": [[1, 4], [2, 8], [9, 9]], "b": [[5]] * 3}, front="a", fits={"a": (2, 0.5)})
+    flat, mean, dashed = ax.lines  # the one in front is drawn last
+    assert list(flat.get_ydata()) == pytest.approx([5] * 3) and list(mean.get_ydata()) == pytest.approx([2, 4, 9])
+    assert mean.get_linewidth() > flat.get_linewidth() and list(dashed.get_ydata()) == [4.5, 18, 72]
+    (band,) = ax.collections
+    assert band.get_paths()[0].get_extents().ymin == 1 and band.get_paths()[0].get_extents().ymax == 9
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["3", "6", "12"]
+
+
+def test_growth_within_a_decade_still_has_numbers_on_its_axis():
+    _, (ax,) = viz.figure()
+    viz.draw_growth(ax, [3, 6, 12], {"a": [[1.5], [3], [7]]})
+    assert len([y for y in ax.get_yticks() if 1.5 <= y <= 7]) >= 2
+
+
+def test_slopes_stand_at_their_values_with_two_errors():
+    _, (ax,) = viz.figure()
+    viz.draw_slopes(
+        ax, {"theory": {"auxiliary": (-1, 0.1), "centre": (0.5, 0.2)}, "copy": {"auxiliary": (1, 0), "centre": (2, 0)}},
+        front="copy",
+    )  # fmt: skip
+    zero, bars, points, _, centres = ax.lines
+    assert list(zero.get_xdata()) == [0, 0] and list(points.get_xdata()) == [-1, 1]
+    assert list(bars.get_xdata()[:2]) == pytest.approx([-1.2, -0.8]) and np.isnan(bars.get_xdata()[2])
+    assert points.get_color() == viz.AUXILIARY and centres.get_color() == viz.CENTRAL
+    assert list(centres.get_xdata()) == [0.5, 2] and (centres.get_ydata() > points.get_ydata()).all()
+    names = ax.get_yticklabels()
+    assert [(name.get_text(), name.get_fontweight()) for name in names] == [("theory", "normal"), ("copy", "bold")]
+    assert names[0].get_color() == viz.COLOURS["theory"]
 
 
 @pytest.mark.parametrize("zero", [viz.draw_budget, viz.draw_bars])

@@ -1,14 +1,16 @@
 """The interactive panels. The only part of mpolab that imports ipywidgets.
 
 `PANELS[name](source, **setting)` makes one; `source` is a matrix, a dictionary of matrices, a model, a model's name, or
-nothing for the real pre-trained model ("squeeze" replays a trace instead). The protocol is in `base`. A new panel is a
-class with `make_controls`, `numbers`, `draw` and `line` in a file of its own, and one entry here.
+nothing for the real pre-trained model ("squeeze" replays a trace and "depth" shows a study instead). The protocol is in
+`base`. A new panel is a class with `make_controls`, `numbers`, `draw` and `line` in a file of its own, and one entry
+here.
 """
 
 from .base import Panel
 from .bond import BondPanel
 from .compression import CompressionPanel
 from .cost import CostPanel
+from .depth import DepthPanel
 from .error import ErrorPanel
 from .information import InformationPanel
 from .lightweight import LightweightPanel
@@ -26,6 +28,7 @@ PANELS: dict[str, type[Panel]] = {
     "lightweight": LightweightPanel,
     "compression": CompressionPanel,
     "squeeze": SqueezePanel,
+    "depth": DepthPanel,
 }
 
 __all__ = ["PANELS", "Panel"]
