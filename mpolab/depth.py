@@ -214,8 +214,11 @@ def random_albert(seed: int, hidden: int = 32, depth: int = 3, gain: float = 1.0
 
 # -- slopes ---------------------------------------------------------------------------------------------
 
-LEVEL = 0.05
-"""A slope that is none: from 3 layers to 96 it makes a factor of 1.19."""
+NO_SLOPE = 0.05
+"""From 3 layers to 96 it makes a factor of 1.19."""
+
+CLEAR = 0.25
+"""A slope that may be as large as this, within two errors, is not known to be level."""
 
 
 @dataclass(frozen=True)
@@ -234,9 +237,11 @@ class Slope:
     @property
     def says(self) -> str:
         """Over the depths at hand: "grows" or "shrinks" if the slope is more than two errors (the larger ones) and more
-        than LEVEL from 0, else "level"."""
-        margin = max(2 * self.error, 2 * self.seed_error, LEVEL)
-        return "grows" if self.value > margin else "shrinks" if self.value < -margin else "level"
+        than NO_SLOPE from 0; else "level" if the two errors leave no room for CLEAR; else "unclear"."""
+        margin = 2 * max(self.error, self.seed_error)
+        if abs(self.value) > max(margin, NO_SLOPE):
+            return "grows" if self.value > 0 else "shrinks"
+        return "level" if abs(self.value) + margin < CLEAR else "unclear"
 
 
 def fit(depths: Sequence[int], sizes: Sequence[Sequence[float]]) -> Slope:

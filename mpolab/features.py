@@ -177,9 +177,7 @@ class Masker:
         self.mask, self.words = tokenizer.mask_token_id, len(tokenizer)
         self.special = torch.tensor(sorted(set(tokenizer.all_special_ids)))
 
-    def __call__(
-        self, feature: Feature, epoch: int, number: int, starts: Sequence[int] | None = None
-    ) -> Feature:
+    def __call__(self, feature: Feature, epoch: int, number: int, starts: Sequence[int] | None = None) -> Feature:
         """starts: whether a word begins at each token; then all tokens of a word are hidden together, or none."""
         generator = stream(self.seed, epoch, number)
         ids = torch.tensor(feature["input_ids"])

@@ -36,7 +36,8 @@ class Recipe:
     """One experiment.
 
     name, about: a short name, and one sentence for the list. model: for `load_pretrained`. task: for `load_task`; or
-    text: for `load_text`, where there is no task but running text to learn from. method: a key of `recipes.METHODS`; options: what that method reads (a size, the order of cuts, ...).
+    text: for `load_text`, where there is no task but running text to learn from. method: a key of `recipes.METHODS`;
+    options: what that method reads (a size, the order of cuts, ...).
     settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
     source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
     seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class

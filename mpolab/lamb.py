@@ -1,8 +1,9 @@
 """LAMB with bounds on the trust ratio, as MPOBERT was pre-trained: pytorch-optimizer's, and one correction after it.
 
 LAMB (You et al. 2020) gives each tensor w Adam's update u times the trust ratio ||w|| / ||u||; MPOBERT's settings keep
-that ratio between 0.01 and 0.3. pytorch-optimizer can bound ||w|| only, so after its step what it moved too far is taken
-back: w += lr (ratio - bounded ratio) u. MPOBERT (Liu et al. 2023) section A.2; notebook 03, "Pre-training".
+that ratio between 0.01 and 0.3. pytorch-optimizer can bound ||w|| only, so what its step moved too far (or too little)
+is mended after it: w += lr (ratio - bounded ratio) u. MPOBERT (Liu et al. 2023) section A.2; notebook 03,
+"Pre-training".
 """
 
 from __future__ import annotations

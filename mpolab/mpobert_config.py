@@ -105,14 +105,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mpobert-48plus": {**_LARGE, "num_hidden_layers": 48, "num_central_groups": 3},
     "mpobert-mini": {
         "vocab_size": 8000,
-        "embedding_size": 64,
-        "hidden_size": 256,
-        "num_attention_heads": 4,
-        "intermediate_size": 1024,
+        "embedding_size": 128,
+        "hidden_size": 192,
+        "num_attention_heads": 3,
+        "intermediate_size": 768,
         "max_position_embeddings": 128,
         "num_hidden_layers": 24,
         # small side bonds: 24 layers' auxiliary tensors weigh as much as all that is shared
-        "mpo_factors": {256: (4, 2, 4, 2, 4), 1024: (4, 4, 4, 4, 4)},
+        "mpo_factors": {192: (2, 3, 4, 4, 2), 768: (4, 3, 4, 4, 4)},
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
     },
 }
 """The paper's four models and one that a laptop trains."""

@@ -15,7 +15,7 @@ from torch import nn
 from . import features, metrics, spans
 from .data import TaskData, TextData
 from .errors import DataError, TrainingError, unknown
-from .segments import TokenData, Segments
+from .segments import Segments, TokenData
 from .settings import Settings
 
 

@@ -1,8 +1,9 @@
 """Where a real pre-trained model comes from.
 
 `load_pretrained` looks, in this order, in a folder that the caller names, the checkpoints that come with this package,
-the Hugging Face cache, the hub, and, for the default model only, a pinned offline package. The result says which one it was. Weights are read from safetensors
-files only: nothing is unpickled and no remote code runs. Nothing happens at import.
+the Hugging Face cache, the hub, and, for the default model only, a pinned offline package. The result says which one it
+was. Weights are read from safetensors files only: nothing is unpickled and no remote code runs. Nothing happens at
+import.
 
 With `head=` the model comes with a task's head on top. A head that the file does not hold is made from a seed, and
 the result names its tensors; anything else that is missing is an error.

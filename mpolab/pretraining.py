@@ -25,6 +25,7 @@ from . import runs, segments
 from .corpora import SEPARATOR
 from .errors import TrainingError, unknown
 from .jobs import Job, Method, Recipe
+from .mpobert_config import PRESETS
 from .mpobert_init import INITS
 from .ngrams import Counts, floors
 from .pretrained import load_pretrained, quiet_transformers
@@ -272,6 +273,13 @@ METHODS: dict[str, Method] = {
 
 # -- the recipes -----------------------------------------------------------------------------------------
 
+_NOVELS = {"separator": "=== .* ==="}
+_LAMB = Settings(batch_size=16, lr=1e-2, max_length=128, warmup=100, optimizer="lamb", epsilon=1e-6, eval_every=200)
+_TINY = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128, "embedding_size": 32,
+         "num_hidden_layers": 4}  # fmt: skip
+_MPOBERT = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
+_SMOKE = {"max_steps": 20, "train": 2000, "select": 32, "dev": 32, "warmup": 5, "eval_every": None}
+
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
         name="albert-mini",
@@ -279,23 +287,28 @@ RECIPES: tuple[Recipe, ...] = (
         text="english_novels",
         model="",
         method="pretrain_albert",
-        options={"separator": "=== .* ==="},
-        settings=Settings(batch_size=16, lr=1e-3, max_length=128, warmup=200, epsilon=1e-6),
+        options={"phases": [[3, 0.6], [6, 0.2], [12, 0.2]], **_NOVELS},
+        settings=_LAMB,
         scales={
-            "smoke": {
-                "max_steps": 30,
-                "train": 2000,
-                "select": 32,
-                "dev": 32,
-                "options": {
-                    "shape": {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128,
-                              "embedding_size": 32, "num_hidden_layers": 4},
-                    "vocabulary": 2000,
-                    "phases": [[2, 0.5], [4, 0.5]],
-                    "separator": "=== .* ===",
-                },
-            },
+            "smoke": {**_SMOKE, "options": {"shape": _TINY, "vocabulary": 2000, **_NOVELS}},
+            "laptop": {"max_steps": 6000, "dev": 2000},
+            "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),
     ),
-)  # fmt: skip
+    Recipe(
+        name="mpobert-mini",
+        about="The checkpoint mpobert-mini: 24 layers that share their central tensors, continued from albert-mini.",
+        text="english_novels",
+        model="albert-mini",
+        method="pretrain_mpobert",
+        options={"layers": 24, "init": "copy", "changes": _MPOBERT, **_NOVELS},
+        settings=_LAMB,
+        scales={
+            "smoke": {**_SMOKE, "options": {"layers": 13, "init": "copy", "changes": _MPOBERT, **_NOVELS}},
+            "laptop": {"max_steps": 1000, "dev": 2000},
+            "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
+        },
+        seeds=(0,),
+    ),
+)

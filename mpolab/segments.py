@@ -309,4 +309,3 @@ def prepare(
             label = f"tokens of {name}, {split}" if progress else None
             found[split] = tokenize(documents, tokenizer, max_length, folder, label)
     return TokenData(name, found, about or {}, whole_words, most or {})
-

@@ -282,9 +282,7 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
         chooses = choosing in wanted
         return Engine(
             model=model,
-            rows={
-                split: prepare.tokenized(model, tokenizer, data, split, kind, settings, seed) for split in wanted
-            },
+            rows={split: prepare.tokenized(model, tokenizer, data, split, kind, settings, seed) for split in wanted},
             kind=kind,
             settings=settings,
             collate=collator(tokenizer, kind in ("masked", "causal", "pretraining"), 8 if device == "cuda" else None),

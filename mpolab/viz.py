@@ -22,6 +22,7 @@ from matplotlib.transforms import Transform
 CENTRAL, AUXILIARY = "#E69F00", "#0072B2"
 INK, MUTED, GRID = "#222222", "#777777", "#DDDDDD"
 MEASURED, TIGHT, PRINTED = "#009E73", "#0072B2", "#D55E00"
+BEST = "#D00000"  # the box around the best, red as in the papers
 # One entry per thing that has a curve of its own.
 COLOURS = {
     "MPO": CENTRAL,
@@ -515,6 +516,93 @@ def draw_slopes(
     for label in ax.get_yticklabels():
         label.set_color(COLOURS.get(label.get_text(), INK))
         label.set_fontweight("bold" if label.get_text() == front else "normal")
+
+
+def draw_layers(
+    ax: Axes,
+    columns: Sequence[Sequence[float]],
+    col_names: Sequence[str],
+    title: str = "",
+    limits: Sequence[tuple[float, float]] | None = None,
+    groups: Sequence[str] = (),
+    mark: int | None = None,
+    written: bool = True,
+    ylabel: str = "layer",
+) -> None:
+    """A heatmap of shares by layer, layer 0 at the bottom: one column a task (MPOBERT Fig. 4).
+
+    The best layer of a column stands in a dashed box, of equal ones the lowest. Every column has shades of its own,
+    from the low to the high of `limits` (by default of the column): levels of different tasks do not compare, layers
+    do. groups: of each column, named above where they begin. mark: a layer to point at. written: percents in the
+    cells. NaN stays empty.
+    """
+    values = np.asarray(columns, dtype=float).T  # (layers, tasks)
+    layers, count = values.shape
+    low, high = np.array(limits if limits is not None else [_ends(column) for column in values.T]).T
+    shades = (values - low) / np.where(high > low, high - low, 1.0)
+    colours = LinearSegmentedColormap.from_list("layers", ["#F7FBFF", "#9ECAE1", AUXILIARY])
+    ax.imshow(shades, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest", origin="lower")
+    for column in range(count):
+        known = np.flatnonzero(~np.isnan(values[:, column]))
+        if written:
+            for layer in known:
+                ink = "white" if shades[layer, column] > 0.75 else INK
+                text = f"{100 * values[layer, column]:.0f}"
+                ax.text(column, layer, text, ha="center", va="center", fontsize=7, color=ink)
+        if len(known):
+            best = int(known[np.argmax(values[known, column])])
+            corner = (column - 0.46, best - 0.46)
+            ax.add_patch(
+                Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=BEST, linewidth=1.8, linestyle=(0, (2.2, 1.2)))
+            )
+    tidy(ax, "", "", ylabel)
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.09 if groups else 1.02)
+    ax.grid(False)
+    ax.set_xticks(range(count), list(col_names), rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(0, layers, 1 if layers <= 14 else 4))
+    ax.tick_params(length=0, labelsize=8)
+    for begin in [k for k in range(len(groups)) if not k or groups[k] != groups[k - 1]]:
+        ax.text(begin - 0.5, layers - 0.42, groups[begin], fontsize=8, color=MUTED, ha="left", va="bottom")
+        if begin:
+            ax.axvline(begin - 0.5, color="white", linewidth=3)
+    if mark is not None and mark < layers:
+        ax.plot(count - 0.35, mark, marker="<", markersize=6, color=INK, clip_on=False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+
+
+def _ends(column: np.ndarray) -> tuple[float, float]:
+    known = column[~np.isnan(column)]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+
+
+def draw_probe(
+    ax: Axes,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float], float]],
+    title: str = "",
+    mark: int | None = None,
+) -> None:
+    """One task by layer: name -> (accuracy, control accuracy, majority baseline), shares of the rows of test.
+
+    Accuracy is a line, the control task is dotted, the baseline (of the first) dashed grey.
+    """
+    entries = []
+    for k, (name, (accuracy, control, _)) in enumerate(curves.items()):
+        colour = CYCLE[k % len(CYCLE)]
+        ax.plot(range(len(accuracy)), accuracy, marker=".", markersize=5, linewidth=1.6, color=colour)
+        ax.plot(range(len(control)), control, linewidth=1.4, linestyle=":", color=colour)
+        entries.append(("━", name, colour))
+    if curves:
+        floor = next(iter(curves.values()))[2]
+        ax.axhline(floor, color=MUTED, linewidth=1.0, linestyle="--")
+        entries += [("┄", "control task", INK), ("╌", "majority", MUTED)]
+    if mark is not None:
+        ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
+    ax.set_ylim(0, 1.02 + 0.1 * len(entries))
+    key(ax, entries, "upper left")
+    tidy(ax, title, "layer", "share of test")
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def draw_matrix(

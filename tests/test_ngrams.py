@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -24,7 +25,7 @@ def by_hand(ids, size, left, right):
 
     once = Counter(ids)
     unigram = [(once[w] + 1) / (len(ids) + size) for w in range(size)]
-    pairs = list(zip(ids, ids[1:]))
+    pairs = list(itertools.pairwise(ids))
     sides = []
     if left is not None:
         sides.append(backed([(a, b) for a, b in pairs if a == left], unigram))

@@ -186,9 +186,7 @@ def test_a_run_leaves_a_record_and_a_model_that_goes_on_as_mpobert(folder, tmp_p
     with torch.no_grad():
         for key in ("prediction_logits", "sop_logits"):
             torch.testing.assert_close(job.model(**batch)[key], source(**batch)[key], rtol=1e-3, atol=1e-4)
-    scratch = dataclasses.replace(
-        further.at("smoke"), options={**further.options, "init": "scratch"}, model=str(left)
-    )
+    scratch = dataclasses.replace(further.at("smoke"), options={**further.options, "init": "scratch"}, model=str(left))
     job.recipe, job.data = scratch, recipes.rows(scratch, 0, folder)
     pretraining.from_source(job, "mpobert")
     theirs = source.albert.embeddings.word_embeddings.weight

@@ -124,7 +124,8 @@ def test_words_and_signs_are_apart_and_come_back(tokenizer):
     pieces = tokenizer.convert_ids_to_tokens(pair["input_ids"])
     assert pieces[0] == "[CLS]" and pieces[-1] == "[SEP]" and pieces.count("[SEP]") == 2
     assert pair["token_type_ids"] == [0] * (pieces.index("[SEP]") + 1) + [1] * (len(pieces) - pieces.index("[SEP]") - 1)
-    assert tokenizer.decode(tokenizer("Alpha walked.")["input_ids"], skip_special_tokens=True).strip() == "alpha walked ."
+    shown = tokenizer.decode(tokenizer("Alpha walked.")["input_ids"], skip_special_tokens=True)
+    assert shown.strip() == "alpha walked ."
 
 
 # -- rows ----------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def test_the_order_is_told_by_each_rows_own_pair(tokens, tokenizer):
         row = {"input_ids": batch["input_ids"][k].tolist(), "labels": labels}
         size = int(batch["attention_mask"][k].sum())
         row = {key: values[:size] for key, values in row.items()}
-        first, second = shown(row, tokenizer)
+        first, _ = shown(row, tokenizer)
         begin = int(tokens.sentences[tokens.blocks[k, 0]])
         told.append(tokens.ids[begin : begin + len(first)].tolist() != first)
     logits = torch.zeros(len(told), 2)
