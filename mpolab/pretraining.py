@@ -287,11 +287,11 @@ RECIPES: tuple[Recipe, ...] = (
         text="english_novels",
         model="",
         method="pretrain_albert",
-        options={"phases": [[3, 0.6], [6, 0.2], [12, 0.2]], **_NOVELS},
+        options={"phases": [[3, 0.7], [6, 0.15], [12, 0.15]], **_NOVELS},
         settings=_LAMB,
         scales={
             "smoke": {**_SMOKE, "options": {"shape": _TINY, "vocabulary": 2000, **_NOVELS}},
-            "laptop": {"max_steps": 6000, "dev": 2000},
+            "laptop": {"max_steps": 7000, "dev": 2000},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),

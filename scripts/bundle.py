@@ -1,0 +1,111 @@
+"""Takes a model that a pre-training recipe left in build/models/ into the package, with a card made from its record.
+
+    python scripts/bundle.py albert-mini --scale laptop
+
+Writes mpolab/checkpoints/NAME/: config.json, model.safetensors (at most 15 MB), the tokenizer's files and README.md.
+Every number of the card is read from results/NAME/SCALE-seedSEED.json; the weights' checksum must be the record's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from mpolab import runs
+from mpolab.pretrained import CHECKPOINTS
+from mpolab.pretraining import models_folder
+from mpolab.recipes import recipe_named
+
+MOST = 15_000_000
+
+
+def card(record: runs.Record) -> str:
+    """The model card, Markdown."""
+    about, test, floors = recipe_named(record.recipe), record.scores["test"], record.extra["floors"]
+    low, high = record.extra["sop_interval"]
+    data, settings = record.data, record.fields["settings"]
+    rows = [
+        ("most frequent token (unigram)", floors["unigram"]),
+        ("counts of both neighbours (trigram)", floors["trigram"]),
+        (f"**{record.recipe}**", test),
+    ]
+    table = "\n".join(f"| {name} | {x['mlm_accuracy']:.1f} | {x['perplexity']:.1f} |" for name, x in rows)
+    curve = record.evaluations
+    picked = sorted({round(k * (len(curve) - 1) / 7) for k in range(8)}) if curve else []
+    points = "\n".join(
+        f"| {curve[k]['step']:,} | {curve[k]['mlm_loss']:.3f} | {curve[k]['mlm_accuracy']:.1f} | "
+        f"{curve[k]['sop_accuracy']:.1f} |"
+        for k in picked
+    )
+    phases = record.extra.get("phases")
+    grown = ""
+    if phases:
+        parts = ", ".join(f"{entry['steps']:,} steps with {entry['layers']}" for entry in phases)
+        grown = f"The layer was applied fewer times at first: {parts}. "
+    versions = ", ".join(f"{name} {record.versions[name]}" for name in ("torch", "transformers", "tokenizers"))
+    files = "; ".join(f"{name} (sha256 {entry['sha256'][:12]})" for name, entry in data["files"].items())
+    return f"""# {record.recipe}
+
+{about.about} Trained by this project, for its notebooks; small, and trained little.
+
+    mpolab run {record.recipe} --scale {record.scale} --seed {record.seed} --data-dir DIR
+
+| | |
+|---|---|
+| parameters | {record.total:,} ({record.extra["weights"]["bytes"]:,} bytes, float32, sha256 {
+    record.extra["weights"]["sha256"][:12]}) |
+| started from | {record.model} |
+| text | {data["corpus"]}: {data["words"]["train"]:,} words of public-domain English novels; {files} |
+| rows | {", ".join(f"{split} {count:,}" for split, count in data["rows"].items())}, of at most {
+    settings["max_length"]} tokens |
+| steps | {record.steps:,} of {settings["batch_size"]} rows, {settings["optimizer"]}, learning rate {settings["lr"]:g} |
+| device | {record.device}, {record.threads} thread(s), {record.seconds:,.0f} s, {versions} |
+| run | {record.date[:10]}, commit {record.commit[:12]} |
+
+{grown}Masked tokens (15 %) and sentence order; the split that chose the step is the end of the training text.
+
+On novels that were held out ({data["rows"]["test"]:,} rows):
+
+| | accuracy on hidden tokens, % | perplexity |
+|---|---|---|
+{table}
+
+Sentence order: {test["sop_accuracy"]:.1f} % right (95 % interval {low:.1f} to {high:.1f}; 50 is chance).
+
+On the split that chooses, while it trained:
+
+| step | loss on hidden tokens, nats | accuracy, % | sentence order, % |
+|---|---|---|---|
+{points}
+
+Use: `mpolab.load("{record.recipe}")`, or `mpolab.models.load_pretrained("{record.recipe}", head="masked-lm")`. Lower
+case English prose of before 1930, with what its authors thought; not for anything that matters.
+Licence: Apache-2.0, as the project.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name")
+    parser.add_argument("--scale", default="laptop")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    record = runs.load(runs.record_path(asked.name, asked.scale, asked.seed))
+    source = models_folder() / f"{asked.name}-{asked.scale}-seed{asked.seed}"
+    weights = (source / "model.safetensors").read_bytes()
+    if hashlib.sha256(weights).hexdigest() != record.extra["weights"]["sha256"]:
+        sys.exit(f"{source} does not hold the weights of the record; run the recipe again.")
+    if len(weights) > MOST:
+        sys.exit(f"{len(weights):,} bytes of weights; a checkpoint of the package has at most {MOST:,}.")
+    folder = CHECKPOINTS / asked.name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    (folder / "README.md").write_text(card(record), encoding="utf-8")
+    print(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
