@@ -198,7 +198,7 @@ def _steps(parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]
     return [after.detach() - parameter.detach() for after, parameter in zip(moved, parameters)]
 
 
-def random_albert(seed: int, hidden: int = 32, depth: int = 3, gain: float = 1.0) -> AlbertModel:
+def random_albert(seed: int, hidden: int = 64, depth: int = 3, gain: float = 1.0) -> AlbertModel:
     """An ALBERT with random numbers, float64: normal weights of gain / sqrt(hidden); zero biases, LayerNorms of one.
 
     gain: 0.55 is that of transformers' 0.02 at 768.
@@ -349,7 +349,7 @@ def study(
     optimisers: Sequence[str] = OPTIMISERS,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     source: Any = None,
-    hidden: int = 32,
+    hidden: int = 64,
     gain: float = 1.0,
     source_depth: int = 3,
     shape: tuple[int, int] = (2, 8),
@@ -422,9 +422,10 @@ def _measure(
         for place, depth in enumerate(depths):
             with torch.random.fork_rng(devices=[]):
                 model = MPOBertModel(config_from(source, depth, mpo_n=n, mpo_mode="reconstruct")).double().eval()
-            for init, where, optimiser in keys:
+            for (init, where), group in itertools.groupby(keys, key=lambda key: key[:2]):
                 initialise(model, source, init, seed, _start(where, source.config.num_hidden_layers))
-                found[init, where, optimiser][place].append(update_size(model, ids, readout, optimiser))
+                for key in group:
+                    found[key][place].append(update_size(model, ids, readout, key[2]))
     return found
 
 

@@ -1,8 +1,8 @@
 """Measures how the size of one update grows with the depth of an MPOBERT: what the depth panel shows.
 
-    python scripts/depth_study.py [--seeds 5] [--hidden 32] [--gain 1.0] [--source NAME] [--out results/depth.json]
+    python scripts/depth_study.py [--seeds 5] [--hidden 64] [--gain 1.0] [--source NAME] [--out results/depth.json]
 
-Both scalar and encoder, everything that mpolab.depth knows; about five minutes on one core with the defaults.
+Both scalar and encoder, everything that mpolab.depth knows; about seven minutes on one core with the defaults.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def as_text(content: dict) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
-    parser.add_argument("--hidden", type=int, default=32, help="of the random ALBERT (default 32)")
+    parser.add_argument("--hidden", type=int, default=64, help="of the random ALBERT (default 64)")
     parser.add_argument("--gain", type=float, default=1.0, help="its weights times the root of hidden (default 1)")
     parser.add_argument("--source", help="name or folder of a trained ALBERT, in place of random ones")
     parser.add_argument("--out", type=Path, default=OUT)

@@ -212,7 +212,8 @@ def test_a_power_is_found_and_said():
         slope = fit((3, 6, 12), [[7 * L**power] for L in (3, 6, 12)])
         assert slope.value == pytest.approx(power, abs=1e-12) and slope.error == pytest.approx(0, abs=1e-9)
         assert slope.at_one == pytest.approx(7) and slope.seed_error == 0 and slope.says == says
-    assert Slope(0.5, 0.3, 0.1, 1.0).says == Slope(-0.5, 0.1, 0.3, 1.0).says == "level"
+    assert Slope(0.5, 0.3, 0.1, 1.0).says == Slope(-0.5, 0.1, 0.3, 1.0).says == "unclear"
+    assert Slope(0.1, 0.06, 0.0, 1.0).says == "level" and Slope(-0.6, 0.1, 0.2, 1.0).says == "shrinks"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_no_slope_without_three_depths_and_sizes(depths, sizes):
 
 @pytest.fixture(scope="module")
 def small():
-    return study((3, 6, 12), models=("encoder",), n=(5,), optimisers=("SGD",), seeds=(0, 1), source_depth=3)
+    return study((3, 6, 12), models=("encoder",), n=(5,), optimisers=("SGD",), seeds=(0, 1), hidden=32)
 
 
 @pytest.mark.parametrize("init", ["algorithm1", "theory"])

@@ -151,4 +151,4 @@ def _power(slope: depth.Slope) -> str:
 
 
 def _verb(says: str) -> str:
-    return "stays level" if says == "level" else says
+    return {"level": "stays level", "unclear": "has no clear trend"}.get(says, says)
