@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -30,6 +31,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.albert import modeling_albert as albert
 
+from . import shared_rebuild
 from .adapters import LowRankAdapter
 from .mpobert_config import MATRICES, MPOBertConfig
 from .shared_linear import SharedLinear
@@ -80,8 +82,11 @@ class MPOBertMatrix(nn.Module):
         adapter = LowRankAdapter(in_size, out_size, config.adapter_rank, config.adapter_alpha) if with_adapter else None
         self.adapter = adapter
 
-    def forward(self, x: torch.Tensor, central: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        y = self.mpo(x, central, bias)
+    def forward(
+        self, x: torch.Tensor, central: torch.Tensor, bias: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """weight: W (out, in), where all layers' have been rebuilt together."""
+        y = self.mpo(x, central, bias) if weight is None else linear(x, weight, bias)
         return y if self.adapter is None else y + self.adapter(x)
 
 
@@ -129,15 +134,19 @@ class MPOBertLayer(GradientCheckpointingLayer):
         attention_mask: torch.Tensor | None,
         centres: Mapping[str, torch.Tensor],
         shared: MPOBertParts,
+        weights: Mapping[str, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """hidden (batch, tokens, hidden) -> the same; centres: of the layer's group; shared: parts of all layers."""
+        """hidden (batch, tokens, hidden) -> the same; centres: of the layer's group; shared: parts of all layers;
+        weights: W by matrix, (out, in), where they are rebuilt already.
+        """
+        weights = weights or {}
         biases = self.parts.biases or shared.biases
         attention_norm = self.parts.attention_norm or shared.attention_norm
         output_norm = self.parts.output_norm or shared.output_norm
 
         def apply(matrix: str, x: torch.Tensor) -> torch.Tensor:
-            return self.matrices[matrix](x, centres[matrix], biases[matrix])
+            return self.matrices[matrix](x, centres[matrix], biases[matrix], weights.get(matrix))
 
         query, key, value = (apply(matrix, hidden) for matrix in ("query", "key", "value"))
         seen, _ = self.attention(query, key, value, attention_mask, **kwargs)
@@ -161,10 +170,48 @@ class MPOBertEncoder(nn.Module):
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
         hidden = self.embedding_hidden_mapping_in(hidden_states)  # (batch, tokens, embedding) -> (.., hidden)
+        together = self._rebuilt_together(hidden)
         for number, layer in enumerate(self.layers):
             centres = dict(self.groups[self.config.group(number)].named_parameters())
-            hidden = layer(hidden, attention_mask, centres, self.shared, **kwargs)
+            weights = {matrix: W[number] for matrix, W in together.items()}
+            hidden = layer(hidden, attention_mask, centres, self.shared, weights, **kwargs)
         return BaseModelOutput(last_hidden_state=hidden)
+
+    def _rebuilt_together(self, hidden: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+        """{matrix: W (out, in) of each layer}, for the matrices that are to be rebuilt in one batch; for training only:
+        evaluated layers keep their W.
+        """
+        config, found = self.config, {}
+        if config.mpo_rebuild == "layer" or not torch.is_grad_enabled() or not config.mpo_keep_weight:
+            return found
+        auto = config.mpo_rebuild == "auto"
+        if auto and (torch.compiler.is_compiling() or any(layer.gradient_checkpointing for layer in self.layers)):
+            return found
+        numbers = range(len(self.layers))
+        members = [[k for k in numbers if config.group(k) == g] for g in range(len(self.groups))]
+        dtype = _compute_dtype(hidden)
+        for matrix in MATRICES:
+            mpos = [layer.matrices[matrix].mpo for layer in self.layers]
+            if auto and not shared_rebuild.pays(config.plan(matrix), min(map(len, members))):
+                continue
+            plan, own = mpos[0].plan, [mpo.auxiliary for mpo in mpos]
+            centres = [getattr(group, matrix) for group in self.groups]
+            if not any(core.requires_grad for core in (*centres, *(core for cores in own for core in cores))):
+                continue
+            if mpos[0].would_chain(hidden, centres[0]):
+                continue
+            found[matrix] = [
+                W
+                for centre, group in zip(centres, members)
+                for W in shared_rebuild.rebuild_all(plan, centre, [own[k] for k in group], dtype).unbind()
+            ]
+        return found
+
+
+def _compute_dtype(x: torch.Tensor) -> torch.dtype:
+    """In which a linear layer multiplies x here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if kind != "meta" and torch.is_autocast_enabled(kind) else x.dtype
 
 
 # -- the models ---------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from .plans import Plan, make_plan
 MATRICES = ("query", "key", "value", "dense", "ffn", "ffn_output")
 """The six matrices of a layer, under ALBERT's names: attention's four (`dense` is its output) and the FFN's two."""
 
+REBUILDS = ("auto", "layer", "batch")
+
 
 class MPOBertConfig(AlbertConfig):
     """ALBERT's config and what MPOBERT adds to it.
@@ -26,6 +28,8 @@ class MPOBertConfig(AlbertConfig):
     mpo_n: tensors per matrix. mpo_factors: {size: factors} for sizes that shall not be factorized as usual (JSON makes
     the sizes strings). mpo_bond: no bond above it; None = full bonds.
     mpo_mode, mpo_keep_weight: see `mpolab.layers`.
+    mpo_rebuild: for a step of training "layer" rebuilds W layer by layer, "batch" those of all layers of a group at
+    once; "auto" = as `shared_rebuild.pays` says, and layer by layer under activation checkpointing.
     """
 
     model_type = "mpobert"
@@ -41,6 +45,7 @@ class MPOBertConfig(AlbertConfig):
     mpo_bond: int | None = None
     mpo_mode: str = "auto"
     mpo_keep_weight: bool = True
+    mpo_rebuild: str = "auto"
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> MPOBertConfig:
@@ -84,6 +89,8 @@ class MPOBertConfig(AlbertConfig):
             raise BondError(
                 f"hidden_size = {self.hidden_size} is no multiple of num_attention_heads = {self.num_attention_heads}."
             )
+        if self.mpo_rebuild not in REBUILDS:
+            raise unknown("mpo_rebuild", self.mpo_rebuild, REBUILDS)
         for matrix in self.adapter_matrices:
             if matrix not in MATRICES:
                 raise unknown("matrix of a layer", matrix, MATRICES)

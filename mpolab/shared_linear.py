@@ -58,6 +58,11 @@ class SharedLinear(MPOLayer):
         own, c = self.auxiliary, self.plan.centre
         return *own[:c], self._handed[0], *own[c:]
 
+    def would_chain(self, x: torch.Tensor, central: torch.Tensor) -> bool:
+        """Whether x (..., in) would be contracted with the cores one after the other, without any W."""
+        with self.handed(central):
+            return self._factorized(x)
+
     @property
     def central(self) -> torch.Tensor:
         return self._cores()[self.plan.centre]

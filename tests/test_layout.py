@@ -40,8 +40,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "adapters": set(),
     "layer_base": {"plans", "decomposition", "mpo", "cost", "rebuild"},
     "shared_linear": {"plans", "mpo", "layer_base"},
+    "shared_rebuild": {"plans", "decomposition"},
     "mpobert_config": {"plans"},
-    "mpobert": {"adapters", "shared_linear", "mpobert_config", "mpobert_init"},  # for `from_albert`
+    "mpobert": {"adapters", "shared_linear", "shared_rebuild", "mpobert_config", "mpobert_init"},  # for `from_albert`
     "mpobert_init": {"pretrained", "mpo", "shared_linear", "mpobert_config"},
     "layers": {"plans", "mpo", "rebuild", "lookup", "adapters", "layer_base"},
     "allocation": {"plans", "spectra"},
