@@ -50,18 +50,20 @@ OPTIONS: dict[str, Any] = {
     "vocabulary": 8000,
     "whole_words": False,
     "phases": None,
+    "positions": "sinusoids",
     "init": "algorithm1",
     "layers": 24,
     "changes": {},
     "separator": SEPARATOR,
 }
 """shape: entries of the config, in place of MINI's. vocabulary: entries at most. whole_words: see `segments.Segments`.
-phases: [[layers, share of the steps], ...]: an ALBERT is first applied fewer times and then more often, as its layers
-are all the same one; None = always as often. init, layers, changes: see `MPOBertModel.from_albert`;
+phases: [[layers, share of the steps, learning rate], ...]: an ALBERT is first applied fewer times and then more often, as
+its layers are all the same one; the rate is constant but in the last phase, which follows the schedule; None = one
+phase. positions: "sinusoids" (Vaswani et al. 2017, section 3.5) or "random", what position embeddings start as. init, layers, changes: see `MPOBertModel.from_albert`;
 init "scratch" = random numbers. separator: see `load_text`."""
 
 _OF_TEXT = ("whole_words", "separator")
-_OF_ALBERT = ("shape", "vocabulary", "phases", *_OF_TEXT)
+_OF_ALBERT = ("shape", "vocabulary", "phases", "positions", *_OF_TEXT)
 _OF_MPOBERT = ("init", "layers", "changes", *_OF_TEXT)
 
 
@@ -83,12 +85,16 @@ def check(job: Job) -> None:
     asked = {**OPTIONS, **job.recipe.options}
     if asked["init"] not in (*INITS, "scratch"):
         raise unknown("initialisation", asked["init"], (*INITS, "scratch"))
+    if asked["positions"] not in ("sinusoids", "random"):
+        raise unknown("positions", asked["positions"], ("sinusoids", "random"))
     phases = asked["phases"]
     if phases is not None:
-        shares = [share for _, share in phases]
+        if not all(len(phase) == 3 for phase in phases):
+            raise TrainingError(f"phases={phases!r}: expected [[layers, share of the steps, learning rate], ...].")
+        shares = [share for _, share, _ in phases]
         if not phases or any(share <= 0 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-9):
-            raise TrainingError(f"phases={phases!r}: expected [[layers, share], ...] with shares that add up to 1.")
-        if any(layers < 1 for layers, _ in phases):
+            raise TrainingError(f"phases={phases!r}: expected [[layers, share, lr], ...] with shares that add up to 1.")
+        if any(layers < 1 for layers, _, _ in phases):
             raise TrainingError(f"phases={phases!r}: a model has at least one layer.")
     if job.settings.max_steps is None and phases is not None:
         raise TrainingError("phases are shares of max_steps, and the recipe gives epochs.")
@@ -104,7 +110,20 @@ def from_nothing(job: Job) -> None:
     job.tokenizer = train_tokenizer(splits["train"], asked["vocabulary"], length, job.progress)
     config = AlbertConfig(**{**MINI, **asked["shape"]}, vocab_size=len(job.tokenizer), **_special(job.tokenizer))
     job.model = _seeded(partial(AlbertForPreTraining, config), job.seed)
+    if asked["positions"] == "sinusoids":
+        table = job.model.albert.embeddings.position_embeddings.weight
+        with torch.no_grad():  # as large as random ones: a sinusoid's mean square is 1/2
+            table.copy_(sinusoids(*table.shape) * config.initializer_range * math.sqrt(2))
     _tokenize(job, splits, asked["whole_words"])
+
+
+def sinusoids(count: int, size: int) -> torch.Tensor:
+    """(count, size): sin(p / 10000^(2k / size)) and, beside it, the cosine; p = 0, 1, ... Neighbours differ by a
+    rotation that is the same everywhere, so that attention to them is a short way off.
+    """
+    rates = torch.exp(-math.log(10_000) * torch.arange(0, size, 2) / size)  # (size / 2,)
+    angles = torch.arange(count)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).reshape(count, -1)[:, :size]
 
 
 def from_source(job: Job, kind: str) -> None:
@@ -160,16 +179,16 @@ def train(job: Job) -> Outcome:
     """Pre-training in phases; the record gets the floors, the interval of the sentence order and where the model is."""
     asked = {**OPTIONS, **job.recipe.options}
     final = job.model.config.num_hidden_layers
-    phases = asked["phases"] or [[final, 1.0]]
+    phases = asked["phases"] or [[final, 1.0, job.settings.lr]]
     if phases[-1][0] != final:
         raise TrainingError(f"phases={phases!r} must end with the model's {final} layers.")
-    steps = _steps(job.settings.max_steps, [share for _, share in phases])
+    steps = _steps(job.settings.max_steps, [share for _, share, _ in phases])
     outcomes = []
-    for number, ((layers, _), count) in enumerate(zip(phases, steps)):
+    for number, ((layers, _, lr), count) in enumerate(zip(phases, steps)):
         job.model.config.num_hidden_layers = layers
         last = number == len(phases) - 1
         schedule = job.settings.schedule if last else "constant"
-        settings = dataclasses.replace(job.settings, max_steps=count, schedule=schedule)
+        settings = dataclasses.replace(job.settings, max_steps=count, schedule=schedule, lr=lr)
         out = job.out / f"phase-{number}" if len(phases) > 1 else job.out
         data = job.data if last else _without_test(job.data)
         outcomes.append(
@@ -177,7 +196,9 @@ def train(job: Job) -> Outcome:
         )
     outcome = _joined(outcomes)
     if len(phases) > 1:
-        job.extra["phases"] = [{"layers": layers, "steps": count} for (layers, _), count in zip(phases, steps)]
+        job.extra["phases"] = [
+            {"layers": layers, "steps": count, "lr": lr} for (layers, _, lr), count in zip(phases, steps)
+        ]
     test = outcome.scores["test"]
     rows = job.data.rows("test", job.tokenizer, job.seed + len(phases) - 1)  # with the masks that were scored
     counts = Counts(job.data.splits["train"].ids, len(job.tokenizer))
@@ -287,7 +308,7 @@ RECIPES: tuple[Recipe, ...] = (
         text="english_novels",
         model="",
         method="pretrain_albert",
-        options={"phases": [[3, 0.7], [6, 0.15], [12, 0.15]], **_NOVELS},
+        options={"phases": [[3, 0.2, 1e-2], [3, 0.5, 5e-3], [6, 0.15, 5e-3], [12, 0.15, 5e-3]], **_NOVELS},
         settings=_LAMB,
         scales={
             "smoke": {**_SMOKE, "options": {"shape": _TINY, "vocabulary": 2000, **_NOVELS}},

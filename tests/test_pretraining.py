@@ -66,7 +66,7 @@ def elsewhere(tmp_path, monkeypatch):
 def recipe(**changes) -> Recipe:
     settings = Settings(max_steps=6, batch_size=8, lr=1e-3, max_length=24, warmup=1, save_every=2, eval_every=2)
     scale = {"smoke": {"train": 40, "select": 6, "dev": 8}}
-    options = {"shape": SHAPE, "vocabulary": 60, "phases": [[1, 0.5], [2, 0.5]], "separator": "=== .* ==="}
+    options = {"shape": SHAPE, "vocabulary": 60, "phases": [[1, 0.5, 2e-3], [2, 0.5, 1e-3]], "separator": "=== .* ==="}
     given = {"method": "pretrain_albert", "options": options, "settings": settings, "scales": scale, "model": ""}
     return Recipe(**{"name": "tales-albert", "about": "a test", "text": "tales", **given, **changes})
 
@@ -153,7 +153,7 @@ def test_lamb_is_an_optimizer_of_the_engine(data, tokenizer):
 def test_a_run_leaves_a_record_and_a_model_that_goes_on_as_mpobert(folder, tmp_path):
     record = recipes.run(recipe(), "smoke", 3, data_dir=folder, progress=False)
     assert record.steps == 6 and [entry["step"] for entry in record.curve] == [1, 2, 3, 4, 5, 6]
-    assert record.extra["phases"] == [{"layers": 1, "steps": 3}, {"layers": 2, "steps": 3}]
+    assert record.extra["phases"] == [{"layers": 1, "steps": 3, "lr": 2e-3}, {"layers": 2, "steps": 3, "lr": 1e-3}]
     assert set(record.scores) == {"valid", "test"} and record.data["rows"]["test"] == 8
     assert record.data["task"] == "tales" and not record.stands_in
     low, high = record.extra["sop_interval"]
@@ -236,6 +236,16 @@ def test_phases_and_steps():
     assert sum(pretraining._steps(1001, [0.3, 0.3, 0.4])) == 1001
 
 
+def test_sinusoids_by_hand_and_neighbours_by_one_rotation():
+    found = pretraining.sinusoids(5, 6)
+    for position in range(5):
+        for k in range(3):
+            angle = position / 10000 ** (2 * k / 6)
+            assert found[position, 2 * k] == pytest.approx(math.sin(angle), abs=1e-6)
+            assert found[position, 2 * k + 1] == pytest.approx(math.cos(angle), abs=1e-6)
+    assert pretraining.sinusoids(4, 5).shape == (4, 5)
+
+
 def test_interval_is_wilsons():
     low, high = pretraining.interval(0.5, 100)
     assert (low, high) == (pytest.approx(40.383, abs=2e-3), pytest.approx(59.617, abs=2e-3))
@@ -252,9 +262,10 @@ def bad(folder, match, error=TrainingError, **changes):
 
 def test_options_that_cannot_be_meant(folder):
     options = recipe().options
-    bad(folder, "add up to 1", options={**options, "phases": [[1, 0.5]]})
-    bad(folder, "at least one layer", options={**options, "phases": [[0, 0.5], [2, 0.5]]})
-    bad(folder, "must end with the model's 2 layers", options={**options, "phases": [[1, 1.0]]})
+    bad(folder, "add up to 1", options={**options, "phases": [[1, 0.5, 1e-3]]})
+    bad(folder, "learning rate", options={**options, "phases": [[1, 0.5], [2, 0.5]]})
+    bad(folder, "at least one layer", options={**options, "phases": [[0, 0.5, 1e-3], [2, 0.5, 1e-3]]})
+    bad(folder, "must end with the model's 2 layers", options={**options, "phases": [[1, 1.0, 1e-3]]})
     bad(folder, "shares of max_steps", settings=Settings(epochs=1, batch_size=8, max_length=24))
     bad(folder, "algorithm1", UnknownNameError, method="pretrain_mpobert", options={"init": "algoritm1"})
     bad(folder, "whole_words", UnknownNameError, method="continue_albert", options={"whole_word": True})
