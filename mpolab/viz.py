@@ -7,17 +7,21 @@ the auxiliary ones, everywhere. The background is opaque white, so that a figure
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import Transform
+from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
 CENTRAL, AUXILIARY = "#E69F00", "#0072B2"
 INK, MUTED, GRID = "#222222", "#777777", "#DDDDDD"
@@ -542,33 +546,69 @@ def draw_layers(
     shades = (values - low) / np.where(high > low, high - low, 1.0)
     colours = LinearSegmentedColormap.from_list("layers", ["#F7FBFF", "#9ECAE1", AUXILIARY])
     ax.imshow(shades, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest", origin="lower")
+    ax.axis("off")  # ticks take several times as long as the same words as text
+    cells: dict[str, list[tuple[float, float, str]]] = {INK: [], "white": []}
     for column in range(count):
         known = np.flatnonzero(~np.isnan(values[:, column]))
-        if written:
-            for layer in known:
-                ink = "white" if shades[layer, column] > 0.75 else INK
-                text = f"{100 * values[layer, column]:.0f}"
-                ax.text(column, layer, text, ha="center", va="center", fontsize=7, color=ink)
+        for layer in known if written else ():
+            ink = "white" if shades[layer, column] > 0.75 else INK
+            cells[ink].append((column, layer, f"{100 * values[layer, column]:.0f}"))
         if len(known):
             best = int(known[np.argmax(values[known, column])])
-            corner = (column - 0.46, best - 0.46)
-            ax.add_patch(
-                Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=BEST, linewidth=1.8, linestyle=(0, (2.2, 1.2)))
-            )
-    tidy(ax, "", "", ylabel)
-    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.09 if groups else 1.02)
-    ax.grid(False)
-    ax.set_xticks(range(count), list(col_names), rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(0, layers, 1 if layers <= 14 else 4))
-    ax.tick_params(length=0, labelsize=8)
-    for begin in [k for k in range(len(groups)) if not k or groups[k] != groups[k - 1]]:
-        ax.text(begin - 0.5, layers - 0.42, groups[begin], fontsize=8, color=MUTED, ha="left", va="bottom")
-        if begin:
-            ax.axvline(begin - 0.5, color="white", linewidth=3)
+            dashes = {"edgecolor": BEST, "linewidth": 1.8, "linestyle": (0, (2.2, 1.2)), "zorder": 3}
+            ax.add_patch(Rectangle((column - 0.45, best - 0.45), 0.9, 0.9, fill=False, **dashes))
+    for ink, words in cells.items():
+        _words(ax, words, 7.5, ink)
+    _words(ax, [(k + 0.2, -0.75, name) for k, name in enumerate(col_names)], 8.5, INK, "right", 40)
+    _words(ax, [(-0.65, layer, f"{layer}") for layer in range(0, layers, -(-layers // 14))], 8.5, INK, "right")
+    starts = [k for k in range(len(groups)) if not k or groups[k] != groups[k - 1]]
+    _words(ax, [(k - 0.5, layers - 0.15, groups[k]) for k in starts], 8.5, MUTED, "left")
+    for begin in starts[1:]:
+        ax.plot([begin - 0.5] * 2, [-0.5, layers - 0.5], color="white", linewidth=3)
     if mark is not None and mark < layers:
-        ax.plot(count - 0.35, mark, marker="<", markersize=6, color=INK, clip_on=False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_visible(False)
+        ax.plot(count - 0.25, mark, marker="<", markersize=6, color=INK, clip_on=False)
+    ax.set_xlim(-0.5, count - 0.5)
+    ax.set_ylim(-0.5, layers - 0.5)
+    if ylabel:
+        beside = ax.transAxes + ScaledTranslation(-0.34, 0, ax.figure.dpi_scale_trans)
+        _words(ax, [(0, 0.5, ylabel)], 9, INK, "center", 90, beside)
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.09 if groups else 1.02)
+
+
+def _words(
+    ax: Axes,
+    entries: Sequence[tuple[float, float, str]],
+    size: float,
+    colour: str,
+    side: str = "center",
+    rotation: float = 0,
+    where: Transform | None = None,
+) -> None:
+    """(x, y, text), many at once: as one collection of outlines they take a tenth of the time of so many texts.
+
+    side: which of the word's ends is at x; rotation: about it, in degrees. where: of x and y, by default the data.
+    """
+    entries = [entry for entry in entries if entry[2].strip()]
+    share = {"left": 0.0, "center": 0.5, "right": 1.0}[side]
+    turned = Affine2D().scale(1 / 72).rotate_deg(rotation) + ax.figure.dpi_scale_trans
+    outlines = PathCollection(
+        [_outline(text, size, share) for *_, text in entries],
+        offsets=[(x, y) for x, y, _ in entries],
+        offset_transform=where or ax.transData,
+        transform=turned,
+        facecolors=colour,
+        linewidths=0,
+        clip_on=False,
+    )
+    ax.add_collection(outlines, autolim=False)
+
+
+@functools.cache
+def _outline(text: str, size: float, share: float) -> Path:
+    """A word in points, its middle height at 0 and this share of its width to the left of 0."""
+    found = TextPath((0, 0), text, size=size)
+    right, digit = found.get_extents().x1, TextPath((0, 0), "0", size=size).get_extents()
+    return Path(found.vertices - (share * right, (digit.y0 + digit.y1) / 2), found.codes)
 
 
 def _ends(column: np.ndarray) -> tuple[float, float]:

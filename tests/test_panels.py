@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 
 import ipywidgets as widgets
 import numpy as np
@@ -24,6 +25,7 @@ from mpolab.errors import (
 from mpolab.panels import PANELS
 from mpolab.panels.base import SLOW
 from mpolab.panels.compression import kind_and_layer
+from mpolab.probing import ProbeResult, Score, TaskResult
 from mpolab.trace import Matrix, Step, Trace
 from mpolab.workbench import Workbench
 
@@ -54,7 +56,24 @@ TRACE = Trace(
 
 # One update in the scalar model, at every depth; an encoder's takes seconds.
 STUDY = depth.study(models=depth.READINGS)
-RECORDED = {"squeeze": TRACE, "depth": STUDY}
+
+
+def probed(model: str, layers: int, peak: int, tasks=("probing-tense", "probing-tree-depth", "treebank-pos")):
+    """What probing might have found: best at `peak`, the hidden layer ahead on dev in the upper half."""
+    found = []
+    for k, name in enumerate(tasks):
+        scores = [
+            Score(layer, kind, 1.0, 1.0, 0.8 + 0.01 * (kind == "hidden") * (2 * layer > layers - 2),
+                  0.9 - 0.02 * abs(layer - peak) - 0.1 * k - 0.05 * (kind == "hidden"), 0.5 - 0.01 * layer, 0.7)
+            for layer in range(layers) for kind in ("linear", "hidden")
+        ]  # fmt: skip
+        group = ("semantic", "syntactic", "syntactic")[k % 3]
+        found.append(TaskResult(name, group, "sentence", ("a", "b"), {"test": 9}, {}, 0.5, tuple(scores), "made up"))
+    return ProbeResult(model, "made up", "mean", 0, tuple(found))
+
+
+PROBED = {"own/one": probed("own/one", 7, 3), "two": probed("two", 5, 1)}
+RECORDED = {"squeeze": TRACE, "depth": STUDY, "probing": PROBED}
 
 
 def made(name, source):
@@ -83,7 +102,7 @@ def picture(panel):
 def test_the_promised_panels_are_there():
     assert set(PANELS) == {
         "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze",
-        "depth",
+        "depth", "probing",
     }  # fmt: skip
 
 
@@ -322,3 +341,41 @@ def test_the_depth_panel_takes_any_study_and_says_what_it_needs(monkeypatch, tmp
     monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path))
     with pytest.raises(DataNotFoundError, match="depth_study"):
         PANELS["depth"]()
+
+
+def test_the_probing_panel_shows_what_was_found():
+    panel = PANELS["probing"](PROBED, layer=4)
+    # tense: layer 4 is in the upper half, where the hidden layer is ahead on dev and 5 % behind on test
+    assert "own/one 83.0% (accuracy 83.0%, control 46.0%, hidden), best 88.0% at layer 2" in panel.readout
+    linear = panel.set(probe="linear")
+    assert "own/one 88.0% (accuracy 88.0%, control 46.0%, linear), best 90.0% at layer 3" in linear.readout
+    assert "two 84.0%" in linear.readout and "best 90.0% at layer 1" in linear.readout
+    assert "own/one 42.0% (accuracy" in panel.set(show="selectivity").readout
+    assert "two has no layer 6 for it" in panel.set(layer=6).readout
+    alone = panel.set(record="two", show="accuracy")
+    assert alone.value("layer") == 4 and "own/one" not in alone.readout
+    other = panel.set(tasks="a treebank")
+    assert other.value("task") == "treebank-pos" and other.readout.startswith("treebank-pos, accuracy, probe linear")
+
+
+def test_the_probing_panel_takes_results_and_records(monkeypatch, tmp_path):
+    one = PROBED["two"]
+    assert PANELS["probing"](one).readout == PANELS["probing"](one.to_dict()).readout
+    (tmp_path / "probing").mkdir()
+    (tmp_path / "probing" / "two.json").write_text(json.dumps({**one.to_dict(), "command": "python"}))
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path))
+    assert PANELS["probing"]().readout == PANELS["probing"](one).readout
+    for wrong in (torch.zeros(2, 2), {}, []):
+        with pytest.raises(DataError, match=r"expected the result of mpolab.probing.probe"):
+            PANELS["probing"](wrong)
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path / "nothing"))
+    with pytest.raises(DataNotFoundError, match="scripts/probe_models"):
+        PANELS["probing"]()
+
+
+def test_models_with_different_tasks_stand_side_by_side():
+    some = {"all": PROBED["own/one"], "few": probed("few", 4, 0, ("probing-tense",))}
+    panel = PANELS["probing"](some, task="probing-tree-depth")
+    table = panel.numbers()["tables"]
+    assert np.isnan(table["few"]["probing-tree-depth"]).all() and not np.isnan(table["all"]["probing-tense"]).any()
+    assert "few has no layer 6 for it" in panel.readout

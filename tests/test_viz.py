@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.textpath import TextPath
 
 from mpolab import viz
 
@@ -33,6 +36,12 @@ DRAWN = {
         ax, [3, 6, 12], {"theory": [[1, 2], [2, 3], [4, 5]], "own": [[1, 1]] * 3}, front="theory", fits={"own": (0, 1)}
     ),
     "draw_slopes": lambda ax: viz.draw_slopes(ax, {"theory": {"auxiliary": (-1, 0.1), "centre": (0.5, 0)}}),
+    "draw_layers": lambda ax: viz.draw_layers(
+        ax, [[0.5, 0.9, 0.7], [np.nan, 0.2, 0.3]], ["a", "b"], groups=["x", "y"], mark=1
+    ),
+    "draw_probe": lambda ax: viz.draw_probe(ax, {"one": ([0.5, 0.9], [0.4, 0.4], 0.3)}, mark=1),
+    "draw_owners": lambda ax: viz.draw_owners(ax, [0, 0, 1, 1], [9, 50, 700, 50, 9], 2, rank=4),
+    "draw_parts": lambda ax: viz.draw_parts(ax, {"BERT": {"dense": 9.0}, "MPOBERT": {"central": 1.0, "rest": 0.5}}),
     "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),
 }
 
@@ -114,3 +123,51 @@ def test_a_thicker_bond_means_more_entropy_and_the_centre_is_orange():
     bonds = [line for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]]
     assert bonds[1].get_linewidth() > bonds[0].get_linewidth() + 1
     assert viz.core_colours(3, 1) == [viz.AUXILIARY, viz.CENTRAL, viz.AUXILIARY]
+
+
+def words(ax, expected):
+    """{place: word} of the outlines on the axes, each as one of `expected`; a word is its shape."""
+    found = {}
+    for collection in ax.collections:
+        for place, path in zip(collection.get_offsets().tolist(), collection.get_paths()):
+            same = {
+                word
+                for word, size in itertools.product(expected, (7.5, 8.5, 9))
+                for shape in [TextPath((0, 0), word, size=size).vertices]
+                if len(shape) == len(path) and np.allclose(shape - shape[0], path.vertices - path.vertices[0])
+            }
+            assert len(same) == 1, place
+            found[tuple(place)] = same.pop()
+    return found
+
+
+def test_the_best_layer_of_each_column_is_in_a_dashed_box_and_layer_0_at_the_bottom():
+    _, (ax,) = viz.figure()
+    viz.draw_layers(ax, [[0.5, 0.9, 0.9], [0.7, 0.2, 0.3], [np.nan] * 3], ["a", "b", "c"], groups=["x", "x", "y"])
+    boxes = ax.patches
+    centres = [(box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2) for box in boxes]
+    assert np.allclose(centres, [(0, 1), (1, 0)])  # of equals the lowest; nothing in an empty column
+    assert {box.get_edgecolor()[:3] for box in boxes} == {to_rgb(viz.BEST)} and all(
+        box.get_linestyle() not in ("-", "solid") for box in boxes
+    )
+    assert not ax.yaxis_inverted()
+    read = words(ax, ["90", "70", "50", "20", "30", "a", "b", "c", "x", "y", "0", "1", "2", "layer"])
+    assert read[0, 1] == read[0, 2] == "90" and read[1, 0] == "70"
+    assert sum(len(word) == 2 and word.isdigit() for word in read.values()) == 6  # none in the empty column
+    assert [place for place, word in read.items() if word in ("x", "y")] == [(-0.5, 2.85), (1.5, 2.85)]  # each once
+    (image,) = ax.images
+    shades = image.get_array()
+    assert np.allclose(shades[:, 0], [0, 1, 1]) and np.allclose(shades[:, 1], [1, 0, 0.2])  # each column by itself
+    _, (plain,) = viz.figure()
+    viz.draw_layers(plain, [[0.5, 0.9]], ["a"], limits=[(0.1, 0.9)], written=False)
+    assert not words(plain, ["90", "50", "a", "0", "1", "layer"]).keys() & {(0, 0), (0, 1)}
+    assert np.allclose(plain.images[0].get_array(), [[0.5], [1]])
+
+
+def test_a_probe_s_curves_are_accuracy_control_and_majority():
+    _, (ax,) = viz.figure()
+    viz.draw_probe(ax, {"one": ([0.5, 0.9], [0.4, 0.3], 0.25)}, mark=1)
+    accuracy, control, majority, mark = ax.lines
+    assert list(accuracy.get_ydata()) == [0.5, 0.9] and accuracy.get_linestyle() == "-"
+    assert list(control.get_ydata()) == [0.4, 0.3] and control.get_linestyle() == ":"
+    assert set(majority.get_ydata()) == {0.25} and set(mark.get_xdata()) == {1}
