@@ -50,7 +50,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike, tokenizer: Any 
     name = type(model).__name__
     if _model_class(name) is not type(model):
         raise CheckpointError(
-            f"{name} is no model class of transformers, so load() could not build it again. Save its "
+            f"{name} is no model class of transformers or mpolab, so load() could not build it again. Save its "
             "state_dict() yourself, or save the transformers model inside it."
         )
     tensors, tied = _tensors(model)
@@ -259,10 +259,13 @@ def _read_about(path: Path) -> dict[str, Any]:
 
 
 def _model_class(name: str) -> type | None:
-    """The model class of transformers with that name; None if there is none."""
+    """The model class of transformers, or of this package, with that name; None if there is none."""
     import transformers
 
-    found = getattr(transformers, name, None) if name.isidentifier() else None
+    home = transformers
+    if name.startswith("MPOBert"):
+        from . import mpobert as home
+    found = getattr(home, name, None) if name.isidentifier() else None
     is_model = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
     return found if is_model else None
 
@@ -271,7 +274,7 @@ def _skeleton(folder: Path, about: dict[str, Any]) -> nn.Module:
     """The dense model of the config, its parameters without numbers, its buffers as its constructor makes them."""
     model_class = _model_class(about["class"])
     if model_class is None:
-        raise CheckpointError(f"{about['class']!r} in {ABOUT} is no model class of the transformers installed here.")
+        raise CheckpointError(f"{about['class']!r} in {ABOUT} is no model class of this mpolab, nor of the transformers installed here.")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{str(folder)!r} has no config.json; copy the whole folder again.")
     try:

@@ -280,6 +280,16 @@ def test_shared_tensors_are_stored_once_and_stay_shared(changes, tmp_path):
                 assert torch.allclose(mpo.weight, 2 * mine_mpo.weight, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [MPOBertForMaskedLM, MPOBertModel])
+def test_the_package_saves_and_loads_its_own_models(kind, tmp_path):
+    model = kind.from_albert(small_albert(), 3, adapter_rank=2, num_central_groups=3)
+    mpolab.save_pretrained(model, tmp_path / "m")
+    again = mpolab.load(tmp_path / "m")
+    assert type(again) is kind
+    with torch.no_grad():
+        torch.testing.assert_close(first(again(ids())), first(model(ids())), rtol=0, atol=0)
+
+
 def test_groups_are_of_neighbouring_layers():
     config = MPOBertConfig.preset("mpobert-48plus")
     assert [config.group(layer) for layer in (0, 15, 16, 31, 32, 47)] == [0, 0, 1, 1, 2, 2]
