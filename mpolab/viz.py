@@ -468,11 +468,12 @@ def draw_growth(
     ylabel: str = "",
     front: str | None = None,
     fits: Mapping[str, tuple[float, float]] | None = None,
+    room: float = 0.0,
 ) -> None:
     """Named curves over x on logarithmic axes: name -> for every x the values of all seeds, all above 0.
 
     A line at their geometric means and a band from the least to the largest. front: the curve drawn last and thicker.
-    fits: name -> (p, a) of a dashed line a x^p.
+    fits: name -> (p, a) of a dashed line a x^p. room: above them for a key, as a share of their height.
     """
     at = np.array(x, dtype=float)
     for k, (name, rows) in sorted(enumerate(curves.items()), key=lambda entry: entry[1][0] == front):
@@ -487,10 +488,21 @@ def draw_growth(
     ax.set_xscale("log")
     ax.set_yscale("log")
     low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** room)
     if high < 100 * low:  # powers of ten alone would leave an axis with one number, or none
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 6 * low else range(1, 10)))
     tidy(ax, title, xlabel, ylabel)
     ax.set_xticks(at, [f"{value:g}" for value in at])
+    ax.yaxis.set_major_formatter(FuncFormatter(_far_tick))
+
+
+def _far_tick(value: float, position: int) -> str:
+    """As other ticks, but far from 1 as a power of ten: 10⁻⁵, 2·10⁸."""
+    if not value or 1e-3 <= value < 1e6:
+        return _plain_tick(value, position)
+    digits, power = f"{value:.0e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return ("" if digits == "1" else f"{digits}·") + f"10{raised}"
 
 
 def draw_slopes(

@@ -6,6 +6,7 @@ Both scalar and encoder, everything that mpolab.depth knows; about seven minutes
 """
 
 import argparse
+import importlib.metadata
 import json
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ def main() -> None:
     if asked.source:
         command += f" --source {Path(asked.source).name}"
     content = {"format": depth.FORMAT, "command": command, **runs.surroundings(), "seconds": seconds}
+    content["versions"]["pytorch-optimizer"] = importlib.metadata.version("pytorch-optimizer")  # LAMB's
     content["study"] = found.to_dict()
     runs.refuse_paths(content)
     write_whole(asked.out, as_text(content))

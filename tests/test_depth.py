@@ -12,7 +12,7 @@ from scipy.stats import linregress
 from torch import nn
 from transformers import AlbertConfig, AlbertForMaskedLM
 
-from mpolab import depth
+from mpolab import depth, runs
 from mpolab.depth import DEPTHS, PARTS, READINGS, Slope, Study, fit, random_albert, scalar_update, study, update_size
 from mpolab.errors import BondError, CheckpointError, DataError, DataNotFoundError, MatrixTypeError, UnknownNameError
 from mpolab.mpobert import MPOBertModel
@@ -312,3 +312,59 @@ def test_records_that_are_none(tmp_path, monkeypatch):
         (tmp_path / "depth.json").write_text(text)
         with pytest.raises(CheckpointError, match="no whole record"):
             depth.load()
+
+
+# -- the committed record --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((runs.results_folder() / "depth.json").read_text("utf-8"))
+
+
+def test_the_record_says_where_it_comes_from(record):
+    runs.refuse_paths(record)
+    assert record["command"].startswith("python scripts/depth_study.py") and record["seconds"] > 0
+    assert {"device", "threads", "versions", "commit", "date"} <= set(record)
+    found = depth.load()
+    assert len(found.settings["seeds"]) >= 5
+    assert all(curve.depths == DEPTHS for curve in found.curves)
+    everything = {(c.model, c.n, c.init, c.scaled, c.optimiser) for c in found.curves}
+    assert len(everything) == len(found.curves) == 4 * 2 * 3 * 2 * 2 + 2 * 5 * 2 * 2
+
+
+def test_the_record_s_numbers_come_out_again():
+    found = depth.load()
+    for curve in found.curves:
+        if curve.model in READINGS:
+            start = 0 if curve.scaled == "all layers" else found.settings["source_depth"]
+            for place, L in enumerate(curve.depths):
+                now = scalar_update(L, curve.init, curve.model, curve.n, start, curve.optimiser)
+                for part in PARTS:
+                    assert curve.updates[part][place] == [pytest.approx(getattr(now, part), rel=1e-5)]
+    settings = found.settings
+    seed = settings["seeds"][1]
+    again = study((3, 6), ("theory", "paper_text"), ("encoder",), (5,), seeds=(seed,), hidden=settings["hidden"])
+    for curve in again.curves:
+        kept = found.curve(curve.model, curve.n, curve.init, curve.scaled, curve.optimiser)
+        for part in PARTS:
+            for now, then in zip(curve.updates[part], kept.updates[part]):
+                assert now[0] == pytest.approx(then[1], rel=1e-3)
+
+
+def test_what_the_record_says_of_the_paper_s_claim():
+    """The verdict, as inequalities: whether ||dF|| is O(1) over 3 to 96 layers with all layers scaled."""
+    found = depth.load()
+
+    def slope(part, init, n=5, model="encoder", optimiser="SGD"):
+        return found.curve(model, n, init, "all layers", optimiser).slope(part)
+
+    assert slope("auxiliary", "theory", 3, "corollary").says == "level"
+    assert slope("centre", "theory", 3, "corollary").value == pytest.approx(0.5, abs=1e-3)
+    for n in (3, 5):
+        assert slope("together", "xavier", n).value > 1 and slope("together", "copy", n).says == "grows"
+        assert slope("centre", "theory", n).says == "level" and slope("auxiliary", "theory", n).says == "shrinks"
+        assert slope("together", "theory", n, optimiser="LAMB").says == "level"
+    for printed in ("paper_text", "algorithm1"):
+        assert slope("together", printed).value < -2  # as printed with n = 5: bounded, and next to nothing
+        assert slope("together", printed, optimiser="LAMB").value < -1

@@ -83,9 +83,20 @@ def test_growth_goes_through_geometric_means_and_the_fit_is_a_power():
 
 
 def test_growth_within_a_decade_still_has_numbers_on_its_axis():
-    _, (ax,) = viz.figure()
-    viz.draw_growth(ax, [3, 6, 12], {"a": [[1.5], [3], [7]]})
-    assert len([y for y in ax.get_yticks() if 1.5 <= y <= 7]) >= 2
+    for values in ([1.5, 3, 7], [62, 80, 99]):
+        _, (ax,) = viz.figure()
+        viz.draw_growth(ax, [3, 6, 12], {"a": [[y] for y in values]})
+        assert len([y for y in ax.get_yticks() if values[0] <= y <= values[-1]]) >= 2
+        top = ax.get_ylim()[1]
+        viz.draw_growth(ax, [3, 6, 12], {"a": [[y] for y in values]}, room=0.5)
+        assert ax.get_ylim()[1] > 1.2 * top
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.01, "0.01"), (1e5, "100k"), (1e-5, "10⁻⁵"), (2e8, "2·10⁸"), (1e25, "10²⁵"), (0.0, "0")]
+)
+def test_numbers_far_from_one_are_powers_of_ten(value, text):
+    assert viz._far_tick(value, 0) == text
 
 
 def test_slopes_stand_at_their_values_with_two_errors():

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .. import depth, viz
 from ..depth import PARTS, READINGS, Curve, Study
 from ..errors import DataError
+from ..mpobert_init import INITS
 from .base import STYLE, Panel
 
 CENTRE = {"free": "together", "frozen": "auxiliary"}  # what moves
@@ -44,7 +45,7 @@ class DepthPanel(Panel):
 
     def make_controls(self) -> dict[str, Any]:
         curves = self.study.curves
-        inits = list(dict.fromkeys(c.init for c in curves))
+        inits = [init for init in INITS if init in {c.init for c in curves}]
 
         def menu(options: Any, name: str, value: Any = None, width: str = "auto") -> widgets.Dropdown:
             options = list(dict.fromkeys(options))
@@ -111,15 +112,17 @@ class DepthPanel(Panel):
             {name: chosen.updates[name] for name in ("auxiliary", "centre")},
             f"{chosen.init}: what the corollary leaves out",
             xlabel,
-            "",
+            ylabel,
             fits={name: (found[name].value, found[name].at_one) for name in ("auxiliary", "centre")},
+            room=0.3,
         )
-        low, high = right.get_ylim()
-        right.set_ylim(low, high * (high / low) ** 0.35)  # room for the key
         names = {"auxiliary": "auxiliary tensors", "centre": "shared centre"}
         viz.key(
             right,
-            [("●", f"{say}: p = {_power(found[name])}", viz.COLOURS[name]) for name, say in names.items()],
+            [
+                ("●", f"{say}: p = {_power(found[name])}".replace("-", "−"), viz.COLOURS[name])
+                for name, say in names.items()
+            ],
             "upper left",
         )
         viz.head(figure, self.heading_of(chosen))
