@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
+from matplotlib.collections import PatchCollection, PathCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -50,7 +50,20 @@ COLOURS = {
     "paper_text": "#D55E00",
     "algorithm1": "#CC79A7",
     "theory": "#009E73",
+    "BERT": "#777777",
+    "ALBERT": "#56B4E9",
+    "MPOBERT": "#009E73",
 }
+ADAPTER = "#CC79A7"
+PARTS = {
+    "embeddings": "#BBBBBB",
+    "central": CENTRAL,
+    "auxiliary": AUXILIARY,
+    "adapters": ADAPTER,
+    "dense": "#777777",
+    "rest": "#222222",
+}
+"""What a model's numbers are for."""
 CYCLE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 MARKERS = {"MPO": "o", "SVD": "s", "Tucker": "^", "CPD": "D"}
 BUDGET = LinearSegmentedColormap.from_list("budget", ["#BBBBBB", "#F0B27A", "#D55E00"])
@@ -655,6 +668,70 @@ def draw_probe(
     tidy(ax, title, "layer", "share of test")
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def draw_owners(
+    ax: Axes, groups: Sequence[int], sizes: Sequence[int], centre: int, rank: int = 0, title: str = ""
+) -> None:
+    """Who owns which tensor of a matrix (MPOBERT Fig. 2): one row a layer, layer 0 at the bottom.
+
+    groups: of each layer, the number of its group; a group's one central tensor is as high as its layers and has a
+    dashed border. sizes: numbers of each core, whose boxes are as wide as their logarithm. rank: of an adapter beside.
+    """
+    layers, n = len(groups), len(sizes)
+    widths = 0.34 + 0.5 * np.log1p(sizes) / np.log1p(max(sizes))
+    high = 0.62 if layers <= 24 else 0.75
+    ax.hlines(np.arange(layers), 0, n - 1, color=MUTED, linewidth=min(1.2, 30 / layers), zorder=1)
+
+    def rows(x: float, width: float, colour: str) -> None:
+        corners = np.array([[x, -high / 2], [x + width, -high / 2], [x + width, high / 2], [x, high / 2]])
+        boxes = corners + np.array([0, 1]) * np.arange(layers)[:, None, None]  # (layers, 4 corners, 2)
+        ax.add_collection(PolyCollection(boxes, facecolor=colour, linewidth=0, snap=False, zorder=2))
+
+    for k in range(n):
+        if k != centre:
+            rows(k - widths[k] / 2, widths[k], AUXILIARY)
+    owned = {group: [layer for layer in range(layers) if groups[layer] == group] for group in groups}
+    shared = [
+        Rectangle((centre - widths[centre] / 2, mine[0] - 0.42), widths[centre], len(mine) - 0.16)
+        for mine in owned.values()
+    ]
+    border = {"linestyle": (0, (3, 2)), "linewidth": 1.3} if len(owned) <= 12 else {"linewidth": 0.4}
+    border = border | {"edgecolor": INK} if len(owned) < layers else {}  # of what nobody shares there is no border
+    ax.add_collection(PatchCollection(shared, facecolor=CENTRAL, snap=False, zorder=3, **border))
+    if rank:
+        rows(n - 0.15, 0.06 + 0.05 * np.log2(1 + rank), ADAPTER)
+    ax.set_xlim(-0.5, n - 0.4 + (0.55 if rank else 0))
+    ax.set_ylim(-0.6 - 0.08 * max(layers, 4), max(layers, 4) - 0.3)
+    ax.axis("off")
+    names = [f"A{k + 1 if k < centre else k}" if k != centre else "C" for k in range(n)]
+    for k, name in enumerate(names + ["adapter"] * bool(rank)):
+        ax.text(k, 0, name, ha="center", va="bottom", fontsize=9, color=INK, transform=_across(ax))
+    for layer in dict.fromkeys((0, layers - 1)):
+        ax.text(-0.5, layer, f"layer {layer}", ha="right", va="center", fontsize=8, color=INK)
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
+
+
+def draw_parts(ax: Axes, bars: Mapping[str, Mapping[str, float]], title: str = "", digits: int = 1) -> None:
+    """One stacked bar a name, from the top, its sum written at its end: name -> {part: number}, parts as in `PARTS`."""
+    longest = max((sum(parts.values()) for parts in bars.values()), default=0.0) or 1.0
+    for y, (name, parts) in enumerate(bars.items()):
+        ends = np.cumsum([0.0, *parts.values()])
+        colours = [PARTS.get(part, MUTED) for part in parts]
+        boxes = [Rectangle((start, y - 0.3), width, 0.6) for start, width in zip(ends, parts.values())]
+        ax.add_collection(PatchCollection(boxes, facecolor=colours, linewidth=0, snap=False))
+        where = {"va": "center", "color": INK}
+        ax.text(-0.03 * longest, y, name, ha="right", fontsize=9, **where)
+        ax.text(ends[-1] + 0.02 * longest, y, f"{ends[-1]:,.{digits}f}", fontsize=9, fontweight="bold", **where)
+    seen = [part for part in PARTS if any(parts.get(part) for parts in bars.values())]
+    ax.set_xlim(0, 1.25 * longest)
+    ax.set_ylim(len(bars) - 0.3 + 0.3 * len(seen), -0.5)
+    ax.axis("off")
+    for k, part in enumerate(seen):
+        y = len(bars) - 0.3 + 0.3 * k
+        ax.text(0, y, "■", fontsize=9, va="center", color=PARTS[part])
+        ax.text(0.07 * longest, y, part, fontsize=9, va="center", color=INK)
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
 
 
 def draw_matrix(

@@ -73,7 +73,7 @@ def probed(model: str, layers: int, peak: int, tasks=("probing-tense", "probing-
 
 
 PROBED = {"own/one": probed("own/one", 7, 3), "two": probed("two", 5, 1)}
-RECORDED = {"squeeze": TRACE, "depth": STUDY, "probing": PROBED}
+RECORDED = {"squeeze": TRACE, "depth": STUDY, "probing": PROBED, "sharing": "mpobert-48plus"}
 
 
 def made(name, source):
@@ -102,7 +102,7 @@ def picture(panel):
 def test_the_promised_panels_are_there():
     assert set(PANELS) == {
         "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze",
-        "depth", "probing",
+        "depth", "probing", "sharing",
     }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """The interactive panels. The only part of mpolab that imports ipywidgets.
 
 `PANELS[name](source, **setting)` makes one; `source` is a matrix, a dictionary of matrices, a model, a model's name, or
-nothing for the real pre-trained model ("squeeze" replays a trace, "depth" shows a study and "probing" results instead).
-The protocol is in `base`. A new panel is a class with `make_controls`, `numbers`, `draw` and `line` in a file of its
-own, and one entry here.
+nothing for the real pre-trained model ("squeeze" replays a trace, "depth" shows a study, "probing" results, "sharing"
+counts a config). The protocol is in `base`. A new panel is a class with `make_controls`, `numbers`, `draw` and `line`
+in a file of its own, and one entry here.
 """
 
 from .base import Panel
@@ -16,6 +16,7 @@ from .information import InformationPanel
 from .lightweight import LightweightPanel
 from .methods import MethodsPanel
 from .probing import ProbingPanel
+from .sharing import SharingPanel
 from .spectrum import SpectrumPanel
 from .squeeze import SqueezePanel
 
@@ -30,6 +31,7 @@ PANELS: dict[str, type[Panel]] = {
     "compression": CompressionPanel,
     "squeeze": SqueezePanel,
     "depth": DepthPanel,
+    "sharing": SharingPanel,
     "probing": ProbingPanel,
 }
 
