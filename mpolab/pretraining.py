@@ -57,10 +57,10 @@ OPTIONS: dict[str, Any] = {
     "separator": SEPARATOR,
 }
 """shape: entries of the config, in place of MINI's. vocabulary: entries at most. whole_words: see `segments.Segments`.
-phases: [[layers, share of the steps, learning rate], ...]: an ALBERT is first applied fewer times and then more often, as
-its layers are all the same one; the rate is constant but in the last phase, which follows the schedule; None = one
-phase. positions: "sinusoids" (Vaswani et al. 2017, section 3.5) or "random", what position embeddings start as. init, layers, changes: see `MPOBertModel.from_albert`;
-init "scratch" = random numbers. separator: see `load_text`."""
+phases: [[layers, share of the steps, learning rate], ...]: an ALBERT is first applied fewer times and then more often,
+as its layers are all the same one; the rate is constant but in the last phase, which follows the schedule; None = one
+phase. positions: "sinusoids" (Vaswani et al. 2017, section 3.5) or "random", what position embeddings start as.
+init, layers, changes: see `MPOBertModel.from_albert`; init "scratch" = random numbers. separator: see `load_text`."""
 
 _OF_TEXT = ("whole_words", "separator")
 _OF_ALBERT = ("shape", "vocabulary", "phases", "positions", *_OF_TEXT)
@@ -308,11 +308,11 @@ RECIPES: tuple[Recipe, ...] = (
         text="english_novels",
         model="",
         method="pretrain_albert",
-        options={"phases": [[3, 0.2, 1e-2], [3, 0.5, 5e-3], [6, 0.15, 5e-3], [12, 0.15, 5e-3]], **_NOVELS},
+        options={"phases": [[3, 0.07, 1e-2], [3, 0.63, 3e-3], [6, 0.15, 2e-3], [12, 0.15, 2e-3]], **_NOVELS},
         settings=_LAMB,
         scales={
             "smoke": {**_SMOKE, "options": {"shape": _TINY, "vocabulary": 2000, **_NOVELS}},
-            "laptop": {"max_steps": 7000, "dev": 2000},
+            "laptop": {"max_steps": 6000, "dev": 2000},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),
