@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .segments import TokenData
 
-_SETTINGS = {entry.name for entry in dataclasses.fields(Settings)}
+SETTINGS = {entry.name for entry in dataclasses.fields(Settings)}
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class Recipe:
             if scale not in SCALES:
                 raise unknown("scale", scale, SCALES)
             for key in changes:
-                if key not in own | _SETTINGS:
-                    raise unknown(f"field of a recipe at scale {scale!r}", key, sorted(own | _SETTINGS))
+                if key not in own | SETTINGS:
+                    raise unknown(f"field of a recipe at scale {scale!r}", key, sorted(own | SETTINGS))
 
     def at(self, scale: str) -> Recipe:
         """The recipe as it is at that scale, with no scales left. Raises UnknownNameError for one it does not have."""
         if scale not in self.scales:
             raise unknown(f"scale of the recipe {self.name!r}", scale, self.scales)
         changes = dict(self.scales[scale])
-        training_changes = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}
+        training_changes = {key: changes.pop(key) for key in list(changes) if key in SETTINGS}
         settings = dataclasses.replace(self.settings, **training_changes)
         return dataclasses.replace(self, settings=settings, scales={}, **changes)
 

@@ -116,6 +116,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "vocabulary",
     },
     "recipes": ANYTHING,
+    "sweep": {"data", "jobs", "recipes", "runs"},
     "viz": set(),  # numbers only
     "panels": ANYTHING,
     "cli": ANYTHING,

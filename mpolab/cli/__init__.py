@@ -1,4 +1,4 @@
-"""The command line: `mpolab decompose|compress|eval|run|bench`; also as `python -m mpolab`. One file per command.
+"""The command line: `mpolab decompose|compress|eval|run|sweep|bench`; also as `python -m mpolab`. One file per command.
 
 Results go to stdout, everything about them (which model was found, progress, errors) to stderr. Exit code 0 is
 success, 2 a request that cannot be served (one paragraph says why), 130 an interruption. A command's file has `add`,
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import errors
-from . import bench, compress, decompose, evaluate, run
+from . import bench, compress, decompose, evaluate, run, sweep
 from .shared import stop_output
 
 # What the caller can put right. Anything else is a defect of this package and keeps its traceback.
@@ -44,7 +44,7 @@ examples:
 `mpolab COMMAND --help` says more. `python -m mpolab` is the same command.
 """
 
-COMMANDS = (decompose, compress, evaluate, run, bench)  # in the order of the help
+COMMANDS = (decompose, compress, evaluate, run, sweep, bench)  # in the order of the help
 
 
 def _parser() -> argparse.ArgumentParser:

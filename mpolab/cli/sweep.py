@@ -1,0 +1,64 @@
+"""`mpolab sweep`: a recipe at every point of a grid of learning rates and batch sizes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .shared import as_json, command, positive, show
+
+DESCRIPTION = """\
+Train a recipe once at each learning rate and batch size of a grid, and say which is best on the
+select split: rows of the training file that are held out, with a seed that is not reported. Nothing
+goes to results/. A sweep that was interrupted goes on where it was; with --storage URL several
+workers, each started with the same command, divide the grid among themselves.
+"""
+
+EPILOG = """\
+examples:
+  mpolab sweep mpop-sst-2-full --scale laptop --data-dir ~/glue
+  mpolab sweep demo --lr 1e-4 3e-4 --batch-size 8 16
+  mpolab sweep demo --storage sqlite:////shared/sweeps.db        (in several shells)
+"""
+
+
+def add(commands: Any) -> None:
+    about = "try a recipe at every learning rate and batch size of a grid"
+    parser = command(commands, "sweep", sweep, about, DESCRIPTION, EPILOG)
+    parser.add_argument("recipe", metavar="RECIPE", help="a name from `mpolab run --list`")
+    parser.add_argument("--scale", metavar="SCALE", help="smoke, laptop, gpu or paper (default: smoke)")
+    parser.add_argument("--lr", metavar="X", type=positive(float), nargs="+", help="default: 2e-6 to 2e-4, six of them")
+    parser.add_argument("--batch-size", metavar="N", type=positive(int), nargs="+", help="default: 8 16 32")
+    parser.add_argument("--seed", metavar="N", type=int, default=100, help="default: 100")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the folder of the data sets, as released")
+    parser.add_argument("--source", help="folder, hub or offline, in place of the recipe's own choice")
+    parser.add_argument("--storage", metavar="URL", help="a database that several workers share (default: a file)")
+    parser.add_argument("--json", action="store_true", help="a JSON object instead of a table")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars and nothing else on stderr")
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    from ..sweep import GRID, sweep
+
+    grid = {key: getattr(arguments, key) or values for key, values in GRID.items()}
+    found = sweep(
+        arguments.recipe,
+        arguments.scale,
+        grid,
+        arguments.seed,
+        arguments.data_dir,
+        arguments.source,
+        arguments.storage,
+        progress=not arguments.quiet,
+    )
+    if arguments.json:
+        show(as_json(found.to_dict()))
+        return 0
+    lines = [("learning rate", "batch size", f"select {found.metric}")]
+    for trial in found.trials:
+        score = "failed" if trial["score"] is None else f"{trial['score']:.2f}"
+        lines.append((f"{trial['lr']:g}", str(trial["batch_size"]), score))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    show("\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines))
+    return 0
