@@ -34,7 +34,7 @@ def untrained(found: Pretrained, seed: int) -> Pretrained:
 
 def record(found: Pretrained, tasks: list, asked: argparse.Namespace) -> dict:
     """What is written of one model: its result, and how it came about."""
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     result = probe(
         found.model, found.tokenizer, tasks, name=found.name, seed=asked.seed, pooling=asked.pooling, cache=asked.cache,
         progress=True,
@@ -45,6 +45,7 @@ def record(found: Pretrained, tasks: list, asked: argparse.Namespace) -> dict:
         "command": command(asked),
         "sizes": asked.sizes,
         "total_seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - used, 1),  # of all threads: what a busy machine does not stretch
         **runs.surroundings(),
     }
     runs.refuse_paths(content)

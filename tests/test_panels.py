@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 
 import ipywidgets as widgets
 import numpy as np
@@ -25,6 +26,7 @@ from mpolab.errors import (
 from mpolab.panels import PANELS
 from mpolab.panels.base import SLOW
 from mpolab.panels.compression import kind_and_layer
+from mpolab.panels.probing import _limits
 from mpolab.probing import ProbeResult, Score, TaskResult
 from mpolab.trace import Matrix, Step, Trace
 from mpolab.workbench import Workbench
@@ -379,3 +381,8 @@ def test_models_with_different_tasks_stand_side_by_side():
     table = panel.numbers()["tables"]
     assert np.isnan(table["few"]["probing-tree-depth"]).all() and not np.isnan(table["all"]["probing-tense"]).any()
     assert "few has no layer 6 for it" in panel.readout
+
+
+def test_shades_of_probing_span_ten_points_at_least():
+    assert _limits([[0.97, 0.99], [math.nan, 0.98]]) == pytest.approx((0.89, 0.99))
+    assert _limits([[0.2, 0.9], [0.5, math.nan]]) == (0.2, 0.9) and _limits([[math.nan]]) == (0.0, 1.0)

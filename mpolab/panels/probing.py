@@ -17,6 +17,7 @@ from .base import STYLE, Panel, resize, slider
 
 TOGETHER = "side by side"
 WRITTEN = 16  # layers, at most, whose numbers are written: those of more cannot be read
+SPAN = 0.1
 NARROW = {"surface": "surf.", "syntactic": "synt.", "semantic": "sem."}
 
 
@@ -24,8 +25,9 @@ class ProbingPanel(Panel):
     """Layer-wise probes as in MPOBERT's Fig. 4: tasks as columns, layers as rows.
 
     source: what `mpolab.probing.probe` returned, its `to_dict`, or a dictionary of either (name -> result); by default
-    the records in results/probing. Shades run from the lowest to the highest value of a task in all models shown; the
-    best layer of each task is in a dashed box. On the right is one task's accuracy by layer, dotted its control task.
+    the records in results/probing. Shades run from the lowest to the highest value of a task in all models shown (over
+    ten points at least); the best layer of each task is in a dashed box. On the right is one task's accuracy by layer,
+    dotted its control task.
     """
 
     def look_at(self, source: object) -> None:
@@ -166,5 +168,6 @@ def _short_model(name: str) -> str:
 
 
 def _limits(columns: list[list[float]]) -> tuple[float, float]:
+    """The values of palest and darkest, SPAN apart at least, lest noise be painted as a pattern."""
     values = [value for column in columns for value in column if value == value]
-    return (min(values), max(values)) if values else (0.0, 1.0)
+    return (min(min(values), max(values) - SPAN), max(values)) if values else (0.0, 1.0)
