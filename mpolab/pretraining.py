@@ -256,6 +256,8 @@ def leave_model(job: Job, folder: Path) -> dict[str, Any]:
             job.model.save_pretrained(stage)
             job.tokenizer.save_pretrained(stage)
         weights = (stage / "model.safetensors").read_bytes()
+        usual = (stage / "config.json").stat().st_mode  # safetensors makes files that only their owner reads
+        (stage / "model.safetensors").chmod(usual)
         stage.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(stage, folder)

@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import mpop, pretraining, runs
+from . import mpobert_recipes, mpop, pretraining, runs
 from .corpora import SEPARATOR
 from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
@@ -35,6 +35,7 @@ METHODS: dict[str, Method] = {
     **FLOORS,
     **mpop.METHODS,
     **pretraining.METHODS,
+    **mpobert_recipes.METHODS,
 }
 """Every method by its name."""
 
@@ -70,6 +71,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         *mpop.RECIPES,
         *pretraining.RECIPES,
+        *mpobert_recipes.RECIPES,
     )
 }
 """Every recipe by its name."""

@@ -115,6 +115,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "training",
         "vocabulary",
     },
+    "mpobert_recipes": {"jobs", "mpobert", "mpobert_config", "mpobert_init", "settings"},
     "recipes": ANYTHING,
     "sweep": {"data", "jobs", "recipes", "runs"},
     "viz": set(),  # numbers only

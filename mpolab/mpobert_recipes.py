@@ -1,0 +1,156 @@
+"""What MPOBERT (Liu et al. 2023) fine-tunes, at the size of a laptop: Tables 1, 3, 4 and 5 as methods and recipes.
+
+Compared are the package's own albert-mini and mpobert-mini, and MiniLM as the BERT. The paper's variants of MPOBERT
+(without adapters, with adapters of several ranks, without sharing) are made from albert-mini as they are fine-tuned,
+without pre-training of their own. Notebook 03, "Fine-tuning".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from .errors import DataError, TrainingError, unknown
+from .jobs import Job, Method, Recipe
+from .mpobert_config import PRESETS
+from .mpobert_init import INITS
+from .settings import Settings
+
+# -- the methods -----------------------------------------------------------------------------------------
+
+
+def check_shots(job: Job) -> None:
+    """Raises TrainingError or DataError for shots that cannot be had."""
+    shots, task = job.recipe.options.get("shots"), job.data.task
+    if not isinstance(shots, int) or isinstance(shots, bool) or shots < 1:
+        raise TrainingError(f"the option shots={shots!r}: a whole number of at least 1 was expected, e.g. 10.")
+    if task.kind not in ("single", "pair"):
+        raise TrainingError(f"few shots are so many of each class, and {task.name} is of kind {task.kind!r}.")
+    few(job.data.splits["train"], shots, job.seed)
+
+
+def few(rows: list[dict[str, Any]], shots: int, seed: int) -> list[dict[str, Any]]:
+    """`shots` rows of each class, drawn with `seed`, in the order in which they stand. Smaller draws are part of larger
+    ones. Raises DataError for a class with fewer rows.
+    """
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    taken: dict[Any, list[int]] = {row["label"]: [] for row in rows}
+    for k in order:
+        mine = taken[rows[k]["label"]]
+        if len(mine) < shots:
+            mine.append(k)
+    short = {label: len(mine) for label, mine in taken.items() if len(mine) < shots}
+    if short:
+        label, count = next(iter(short.items()))
+        raise DataError(f"{shots} rows of each class were asked for, and class {label!r} has {count}.")
+    return [rows[k] for k in sorted(k for mine in taken.values() for k in mine)]
+
+
+def take_few(job: Job) -> None:
+    splits = {**job.data.splits, "train": few(job.data.splits["train"], job.recipe.options["shots"], job.seed)}
+    splits.pop("select", None)  # with so few labels there are none to choose by: the last step is reported
+    job.data = dataclasses.replace(job.data, splits=splits)
+
+
+def check_variant(job: Job) -> None:
+    init = job.recipe.options.get("init", "copy")
+    if init not in INITS:
+        raise unknown("initialisation", init, INITS)
+
+
+def make_variant(job: Job) -> None:
+    """An MPOBERT from the recipe's ALBERT, with the head that the task needs."""
+    from . import mpobert
+
+    asked = {"layers": None, "init": "copy", "changes": {}, **job.recipe.options}
+    source = job.pretrained.model
+    kind = getattr(mpobert, type(source).__name__.replace("Albert", "MPOBert"), None)
+    if kind is None:
+        raise TrainingError(f"{job.recipe.model!r} is a {type(source).__name__}; expected an ALBERT.")
+    job.model = kind.from_albert(source, asked["layers"], asked["init"], job.seed, **asked["changes"])
+
+
+METHODS: dict[str, Method] = {
+    "few_shot": Method("the dense model on so many rows of each class", take_few, options=("shots",), check=check_shots),
+    "mpobert_variant": Method(
+        "an MPOBERT made from the recipe's ALBERT, all parameters train",
+        make_variant,
+        options=("layers", "init", "changes"),
+        check=check_variant,
+    ),
+}
+
+# -- the recipes -----------------------------------------------------------------------------------------
+
+MODELS = ("albert-mini", "mpobert-mini", "minilm")
+TASKS = ("SST-2", "MRPC", "RTE", "STS-B", "CoLA")
+_FACTORS = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "without-adapter": {},
+    "rank-4": {"adapter_rank": 4},
+    "rank-8": {"adapter_rank": 8},
+    "rank-64": {"adapter_rank": 64},
+    "without-sharing": {"num_central_groups": 12},
+}
+"""End of a recipe's name -> changes to the config: Tables 4 and 5. All have twelve layers."""
+
+_FINE = Settings(epochs=3, batch_size=16, lr=3e-4, max_length=128)
+
+
+def _scales(task: str, **laptop: Any) -> dict[str, dict[str, Any]]:
+    return {
+        "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
+        "laptop": {"train": 1000, "select": 200, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
+                   **laptop},
+        "gpu": {"select": 500, "precision": "bf16"},
+    }  # fmt: skip
+
+
+RECIPES: tuple[Recipe, ...] = (
+    *(
+        Recipe(
+            name=f"table1-{task.lower()}-{model}",
+            about=f"MPOBERT Table 1 on {task}, small: {model}, all parameters train.",
+            task=task,
+            model=model,
+            settings=_FINE,
+            scales=_scales(task),
+        )
+        for task in TASKS
+        for model in MODELS
+    ),
+    *(
+        Recipe(
+            name=f"table3-{task.lower()}-{model}-{shots}",
+            about=f"MPOBERT Table 3 on {task}, small: {model}, {shots} rows of each class.",
+            task=task,
+            model=model,
+            method="few_shot",
+            options={"shots": shots},
+            settings=dataclasses.replace(_FINE, epochs=20, batch_size=10, max_length=64),
+            select=0,
+            seeds=(0, 1, 2, 3, 4),
+            scales={"smoke": {"dev": 32, "epochs": 1}, "laptop": {"dev": 500}, "gpu": {}},
+        )
+        for task in ("SST-2", "MNLI-10k")
+        for model in MODELS
+        for shots in (10, 20, 30)
+    ),
+    *(
+        Recipe(
+            name=f"table45-{task.lower()}-{name}",
+            about=f"MPOBERT Tables 4 and 5 on {task}, small: twelve layers from albert-mini, {name}.",
+            task=task,
+            model="albert-mini",
+            method="mpobert_variant",
+            options={"layers": 12, "init": "copy", "changes": {**_FACTORS, **changes}},
+            settings=_FINE,
+            scales=_scales(task),
+        )
+        for task in ("SST-2", "RTE", "MRPC")
+        for name, changes in VARIANTS.items()
+    ),
+)
