@@ -274,7 +274,9 @@ def _skeleton(folder: Path, about: dict[str, Any]) -> nn.Module:
     """The dense model of the config, its parameters without numbers, its buffers as its constructor makes them."""
     model_class = _model_class(about["class"])
     if model_class is None:
-        raise CheckpointError(f"{about['class']!r} in {ABOUT} is no model class of this mpolab, nor of the transformers installed here.")
+        raise CheckpointError(
+            f"{about['class']!r} in {ABOUT} is no model class of this mpolab, nor of the transformers installed here."
+        )
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{str(folder)!r} has no config.json; copy the whole folder again.")
     try:

@@ -73,7 +73,9 @@ def make_variant(job: Job) -> None:
 
 
 METHODS: dict[str, Method] = {
-    "few_shot": Method("the dense model on so many rows of each class", take_few, options=("shots",), check=check_shots),
+    "few_shot": Method(
+        "the model as it is, on so many rows of each class", take_few, options=("shots",), check=check_shots
+    ),
     "mpobert_variant": Method(
         "an MPOBERT made from the recipe's ALBERT, all parameters train",
         make_variant,

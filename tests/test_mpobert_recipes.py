@@ -78,9 +78,8 @@ def test_shots_that_cannot_be_had(elsewhere):
             recipes.run(few_recipe(**options), "smoke", 0, progress=False)
     with pytest.raises(DataError, match="of each class"):
         recipes.run(few_recipe(shots=10**6), "smoke", 0, progress=False)
-    job = SimpleNamespace(
-        recipe=SimpleNamespace(options={"shots": 2}), data=load_task("STS-B", source="offline", sizes={"train": 8, "dev": 4})
-    )  # fmt: skip
+    data = load_task("STS-B", source="offline", sizes={"train": 8, "dev": 4})
+    job = SimpleNamespace(recipe=SimpleNamespace(options={"shots": 2}), data=data)
     with pytest.raises(TrainingError, match="regression"):
         module.check_shots(job)
 
