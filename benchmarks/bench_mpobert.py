@@ -1,6 +1,6 @@
 """Speed and memory of MPOBERT beside transformers' BERT and ALBERT of the same shape, and of the two ways to rebuild.
 
-    python benchmarks/bench_mpobert.py [--quick] [--only training,eval,memory,rebuild] [--repeats N] [--json record.json]
+    python benchmarks/bench_mpobert.py [--quick] [--only training,eval,memory,rebuild] [--repeats N] [--json FILE]
 
 All contenders run in one process on the same tokens, in turns (A B C A B C ...), after a warm-up; a ratio is the median
 over the rounds. sdpa attention and no dropout everywhere. `memory` runs one step each in a process of its own.
@@ -29,7 +29,7 @@ from bench_layers import in_turns, judged, over  # noqa: E402
 from mpolab import shared_rebuild  # noqa: E402
 from mpolab.meter import Meter  # noqa: E402
 from mpolab.mpobert import MPOBertModel  # noqa: E402
-from mpolab.mpobert_config import MATRICES, MPOBertConfig  # noqa: E402
+from mpolab.mpobert_config import MPOBertConfig  # noqa: E402
 from mpolab.rebuild import rebuild  # noqa: E402
 
 SECTIONS = ("training", "eval", "memory", "rebuild")
