@@ -82,12 +82,14 @@ def tokenize(
         if not counts["blocks"]:
             raise DataError("the text has no tokens to learn from: it is empty, or holds white space only.")
         (stage / "about.json").write_text(json.dumps({"format": FORMAT, **counts}))
-        shutil.rmtree(folder, ignore_errors=True)
         try:
             os.replace(stage, folder)
-        except OSError:  # another process was faster, with the same arrays
-            if not (folder / "about.json").is_file():
-                raise
+        except OSError:  # there is one: damaged, or of another process that was faster, with the same arrays
+            try:
+                return load(folder)
+            except CheckpointError:
+                shutil.rmtree(folder)
+                os.replace(stage, folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return load(folder)

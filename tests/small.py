@@ -214,8 +214,10 @@ def killed(out: str) -> None:
 
 
 def both_losses(out: str) -> list:
-    """Loss curves without dropout: a classification with uneven batches and masked text."""
-    from mpolab.training import Settings, fine_tune, train_lm
+    """Loss curves without dropout: a classification with uneven batches, masked text, and pre-training, whose loss is
+    the sum of two means.
+    """
+    from mpolab.training import Settings, fine_tune, pretrain, train_lm
 
     settings = Settings(epochs=2, batch_size=12, lr=2e-3, schedule="constant", max_length=16, eval_every=3)
     tokenizer = tiny_tokenizer()
@@ -223,8 +225,28 @@ def both_losses(out: str) -> list:
     first = fine_tune(model, tokenizer, tiny_data(train=55), settings, out=f"{out}/classes", progress=False)
     text = tiny_model("BertForMaskedLM", dropout=0.0)
     second = train_lm(text, tokenizer, tiny_text(), settings, progress=False)
-    curves = [[entry["loss"] for entry in outcome.curve] for outcome in (first, second)]
-    return [*curves, first.scores, second.scores, first.state["processes"]]
+    third = pretrain(tiny_albert(tokenizer), tokenizer, tiny_tokens(tokenizer, Path(out)), settings, progress=False)
+    outcomes = (first, second, third)
+    curves = [[entry["loss"] for entry in outcome.curve] for outcome in outcomes]
+    return [*curves, *(outcome.scores for outcome in outcomes), first.state["processes"]]
+
+
+def tiny_albert(tokenizer):
+    from transformers import AlbertConfig, AlbertForPreTraining
+
+    shape = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
+             "num_hidden_layers": 2, "max_position_embeddings": 32, "hidden_dropout_prob": 0.0,
+             "attention_probs_dropout_prob": 0.0, "classifier_dropout_prob": 0.0}  # fmt: skip
+    torch.manual_seed(0)
+    return AlbertForPreTraining(AlbertConfig(vocab_size=len(tokenizer), **shape))
+
+
+def tiny_tokens(tokenizer, folder: Path):
+    """Rows for pre-training; several processes make them at once."""
+    from mpolab import segments
+
+    splits = {split: [". ".join(texts).title()] for split, texts in tiny_text().splits.items()}
+    return segments.prepare("made up", splits, tokenizer, 16, folder / "tokens", progress=False)
 
 
 if __name__ == "__main__":
