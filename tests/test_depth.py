@@ -91,6 +91,12 @@ def test_two_names_are_one_in_the_scalar_model():
             assert scalar_update(12, one, "theorem", n) == scalar_update(12, other, "theorem", n)
     assert scalar_update(12, "theory", n=3) == scalar_update(12, "algorithm1", n=3)
     assert scalar_update(12, "theory", n=5) != scalar_update(12, "algorithm1", n=5)
+    found = study((3, 6, 12), ("paper_text", "algorithm1"), ("theorem",), (5,))
+    assert len(found.curves) == 4  # two choices of layers, two optimisers
+    at = (5, "paper_text", "all layers", "SGD")
+    assert found.curve("theorem", *at).updates["centre"][1][0] == pytest.approx(
+        scalar_update(6, "paper_text", "theorem", 5).centre, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"depth": 0}, {"depth": 3, "n": 4}, {"depth": 3, "c": 0.0}, {"depth": 3, "n": 1}])
