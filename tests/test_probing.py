@@ -411,6 +411,8 @@ def test_inverted_coordination_by_hand(tmp_path):
     assert spoil(found, Dice(0), "train") == "The birds likes the river, and the dog saw the cats."
     (plain,) = read_conllu(conllu(simple(a)).encode(), Path("x"))
     assert spoil(plain, Dice(0), "train") is None
+    shared = conllu(joined(a, b)).replace("\tnsubj\t", "\tdep\t")  # no subject: two verbs, and not two clauses
+    assert spoil(read_conllu(shared.encode(), Path("x"))[0], Dice(0), "train") is None
     name = conllu(joined(a, b)).replace("1\tThe\t_\tDET", "1\tAnn\t_\tPROPN")  # a name keeps its capital
     assert spoil(read_conllu(name.encode(), Path("x"))[0], Dice(0), "train").endswith("and Ann dog saw the cats.")
 
@@ -806,22 +808,24 @@ def test_a_probe_remembers_words_it_has_met(model, tokenizer):
     assert found.score(0, "linear").control > 0.7
 
 
-def test_edges_take_both_ends(model, tokenizer):
-    """The label is whether head and dependent are the same kind of word: neither alone gives it away."""
+def test_edges_take_both_ends_in_their_order(model, tokenizer):
+    """The label is which of the two is the head: of the same two words in the same text, either may be."""
     g = torch.Generator().manual_seed(0)
     animals = ("cat", "dog", "bird", "fish")
 
     def rows(count: int, last: str) -> list[dict]:
         found = []
         for k in range(count):
-            a, b = torch.randint(4, (2,), generator=g).tolist()
+            a, b = torch.randperm(4, generator=g)[:2].tolist()
             text = f"{animals[a]} {animals[b]} {last} {k}"
             spans = [[0, len(animals[a])], [len(animals[a]) + 1, len(animals[a]) + 1 + len(animals[b])]]
-            found.append({"text": text, "spans": spans, "type": animals[b], "label": int((a < 2) == (b < 2))})
+            for label in (0, 1):
+                ends = spans[::-1] if label else spans
+                found.append({"text": text, "spans": ends, "type": animals[b], "label": label})
         return found
 
-    data = task({"train": rows(400, "x"), "dev": rows(100, "y"), "test": rows(100, "z")}, ("no", "yes"), kind="tokens")
-    (found,) = probe(model, tokenizer, data, kinds=["hidden"]).tasks
+    data = task({"train": rows(200, "x"), "dev": rows(50, "y"), "test": rows(50, "z")}, ("no", "yes"), kind="tokens")
+    (found,) = probe(model, tokenizer, data, kinds=["linear"]).tasks
     assert found.level == "edge" and found.values("accuracy")[0] > 0.9
 
 
