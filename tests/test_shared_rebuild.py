@@ -6,12 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from mpolab import shared_rebuild
 from mpolab.mpobert import MPOBertForPreTraining, MPOBertModel
 from mpolab.mpobert_config import MPOBertConfig
 from mpolab.plans import make_plan
-from mpolab.rebuild import contract
+from mpolab.rebuild import contract, left_products, rebuild_flops, right_products
 from mpolab.shared_rebuild import rebuild_all
 
 
@@ -63,6 +64,19 @@ def test_gradcheck_in_both_orders(bonds):
         return rebuild_all(plan, central, [flat[:4], flat[4:]])
 
     assert torch.autograd.gradcheck(run, (central, *flat))
+
+
+@pytest.mark.parametrize("bonds", [[1, 2, 6, 4, 2, 1], [1, 2, 3, 7, 2, 1]], ids=["left first", "right first"])
+def test_the_cheaper_order_is_taken(bonds):
+    plan = make_plan((12, 16), n=5, rows=[2, 2, 3, 1, 1], cols=[1, 2, 2, 2, 2])
+    central, own = chains(plan, bonds, 3)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        rebuild_all(plan, central, own)
+    with torch.no_grad(), FlopCounterMode(display=False) as halves:
+        for cores in own:
+            left_products(cores[: plan.centre])
+            right_products(cores[plan.centre :])
+    assert counted.get_total_flops() - halves.get_total_flops() == 3 * rebuild_flops(plan, bonds)
 
 
 def test_only_what_is_asked_for():
