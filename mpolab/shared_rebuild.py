@@ -18,13 +18,15 @@ from .decomposition import full_precision
 from .plans import Plan
 
 LAYERS = 4  # fewer are not worth a batch
-ENTRIES = 600_000  # of one W: above it, W's that leave the caches cost more than starting products does
+ENTRIES = 100_000  # of one W: above it, W's that leave the caches cost more than starting products does
 
 
 def pays(plan: Plan, layers: int) -> bool:
     """Whether one batch is expected to be faster than layer by layer, for a step of training.
 
-    The two numbers were read off `benchmarks/bench_mpobert.py` on two x86-64 cores.
+    The two numbers were read off `benchmarks/bench_mpobert.py --only rebuild` on an x86-64 core: 0.7 of the time for
+    twelve matrices 192x192, 1.2 for twelve 768x192. Not measured on a GPU, where starting products costs more:
+    mpo_rebuild="batch" is worth a try there.
     """
     return layers >= LAYERS and math.prod(plan.shape) <= ENTRIES
 
