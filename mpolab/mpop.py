@@ -199,22 +199,30 @@ COMPARED: dict[str, tuple[str, float]] = {
 
 TASKS = ("SST-2", "MRPC", "RTE", "STS-B")
 
+FAMILIES = ("albert-mini",)
+"""Models of other families than MiniLM's BERT, for Table 4; their recipes are called "mpop-TASK-WAY-MODEL"."""
+
+_OF_FAMILIES = ("full", "full-mpo", "lfa", "squeezed", "straight")
+_MODELS = [("minilm", name) for name in COMPARED] + [(model, name) for model in FAMILIES for name in _OF_FAMILIES]
+
 RECIPES: tuple[Recipe, ...] = tuple(
     Recipe(
-        name=f"mpop-{task.lower()}-{name}",
-        about=f"MPOP Tables 3 and 5 on {task}: {(METHODS | FLOORS)[method].about}.",
+        name=f"mpop-{task.lower()}-{name}" + ("" if model == "minilm" else f"-{model}"),
+        about=f"MPOP Table{'s 3 and 5' if model == 'minilm' else f' 4 with {model}'} on {task}: "
+        f"{(METHODS | FLOORS)[COMPARED[name][0]].about}.",
         task=task,
-        method=method,
-        settings=Settings(epochs=3, batch_size=32, lr=lr, max_length=128),
+        model=model,
+        method=COMPARED[name][0],
+        settings=Settings(epochs=3, batch_size=32, lr=COMPARED[name][1], max_length=128),
         scales={
             "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
             "laptop": {"train": 400, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
-                       "precision": "bf16", "options": {"step": 0.5} if method in ("mpop", "mpop_dir") else {}},
+                       "precision": "bf16", "options": {"step": 0.5} if name in ("squeezed", "straight") else {}},
             "gpu": {"select": 500, "precision": "bf16"},
         },
     )
     for task in TASKS
-    for name, (method, lr) in COMPARED.items()
+    for model, name in _MODELS
 )  # fmt: skip
 
 
