@@ -302,6 +302,11 @@ _TINY = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128, 
          "num_hidden_layers": 4}  # fmt: skip
 _MPOBERT = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
 _SMOKE = {"max_steps": 20, "train": 2000, "select": 32, "dev": 32, "warmup": 5, "eval_every": None}
+# MPOBERT sections 4.1 and A.2.1: 10,000 steps of 4,096 rows, LAMB, 1e-6 to 1e-5, fp16, 2.5 % of warm-up.
+_PAPER = Settings(
+    max_steps=10_000, batch_size=4096, accumulation=32, lr=1e-5, warmup=0.025, optimizer="lamb", epsilon=1e-6,
+    max_length=128, precision="fp16", eval_every=500,
+)  # fmt: skip
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
@@ -333,5 +338,24 @@ RECIPES: tuple[Recipe, ...] = (
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),
+    ),
+    *(
+        Recipe(
+            name=name,
+            about=f"{name.upper()} as in the paper, {layers} layers from {model}, on a text of yours (not run yet).",
+            text="pretraining",
+            model=model,
+            method="pretrain_mpobert",
+            options={"layers": layers, "init": "algorithm1", "changes": changes},
+            settings=_PAPER,
+            scales={"paper": {}},
+            seeds=(0,),
+        )
+        for name, layers, model, changes in (
+            ("mpobert-12", 12, "albert-base-v2", {"adapter_rank": 8}),
+            ("mpobert-24", 24, "albert-large-v2", {}),
+            ("mpobert-48", 48, "albert-large-v2", {}),
+            ("mpobert-48plus", 48, "albert-large-v2", {"num_central_groups": 3}),
+        )
     ),
 )
