@@ -193,6 +193,25 @@ def test_a_run_leaves_a_record_and_a_model_that_goes_on_as_mpobert(folder, tmp_p
     assert not torch.allclose(job.model.albert.embeddings.word_embeddings.weight, theirs, atol=1e-2)
 
 
+def test_each_phase_has_its_layers_its_rate_and_no_look_at_the_test_split(folder, monkeypatch):
+    calls, plain = [], pretraining.pretrain
+
+    def spy(model, tokenizer, data, settings, seed, out, **options):
+        applied = []
+        hook = model.albert.encoder.albert_layer_groups[0].register_forward_hook(lambda *_: applied.append(1))
+        outcome = plain(model, tokenizer, data, dataclasses.replace(settings, max_steps=1), seed, out, **options)
+        hook.remove()
+        forwards = len(applied) / model.config.num_hidden_layers
+        assert forwards == int(forwards), "the layer is applied as often as the config says"
+        calls.append((model.config.num_hidden_layers, settings.schedule, settings.lr, settings.max_steps, seed))
+        assert ("test" in data.splits) == (len(calls) == 2)
+        return outcome
+
+    monkeypatch.setattr(pretraining, "pretrain", spy)
+    recipes.run(recipe(name="spied"), "smoke", 4, data_dir=folder, progress=False)
+    assert calls == [(1, "constant", 2e-3, 3, 4), (2, "linear", 1e-3, 3, 5)]
+
+
 def test_an_interrupted_run_goes_on_to_the_same_weights(folder, tmp_path, monkeypatch):
     whole = recipes.run(recipe(name="whole"), "smoke", 0, data_dir=folder, progress=False)
     calls = []
