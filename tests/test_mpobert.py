@@ -220,6 +220,16 @@ def test_initialisations_by_hand():
     )
 
 
+@pytest.mark.parametrize("depth", [4, 5])
+def test_the_first_layer_above_the_source_is_not_a_copy_any_more(depth):
+    source = small_albert(num_hidden_layers=3)
+    plain, scaled = (MPOBertModel.from_albert(source, depth, init=init) for init in ("copy", "algorithm1"))
+    for number, (one, two) in enumerate(zip(plain.encoder.layers, scaled.encoder.layers)):
+        a, b = (layer.matrices["query"].mpo.auxiliary[0] for layer in (one, two))
+        factor = 1.0 if number < 3 else (2 * depth) ** -0.25
+        torch.testing.assert_close(b, factor * a, rtol=1e-5, atol=1e-7)
+
+
 def test_the_theory_scales_each_side_once_whatever_n():
     source = small_albert(albert.AlbertModel)
     for n in (3, 5):
