@@ -334,7 +334,7 @@ RECIPES: tuple[Recipe, ...] = (
         settings=_LAMB,
         scales={
             "smoke": {**_SMOKE, "options": {"layers": 13, "init": "copy", "changes": _MPOBERT, **_NOVELS}},
-            "laptop": {"max_steps": 150, "dev": 2000, "lr": 2e-3, "warmup": 15, "eval_every": 75},
+            "laptop": {"max_steps": 100, "dev": 1000, "lr": 2e-3, "warmup": 10, "eval_every": 50},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),
