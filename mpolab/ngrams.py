@@ -31,12 +31,18 @@ class Counts:
             "left": np.sort(ids[:-1] * size + ids[1:]),
             "right": np.sort(ids[1:] * size + ids[:-1]),
         }
+        self._known: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def _seen(self, context: str, key: int) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, counts) that occur in a context."""
+        """(tokens, counts) that occur in a context; of one token they are kept, as frequent ones are long to count."""
+        if (context, key) in self._known:
+            return self._known[context, key]
         keys = self._keys[context]
         begin, end = np.searchsorted(keys, (key * self.size, (key + 1) * self.size))
-        return np.unique(keys[begin:end] % self.size, return_counts=True)
+        found = np.unique(keys[begin:end] % self.size, return_counts=True)
+        if context != "both":
+            self._known[context, key] = found
+        return found
 
     def _backed(self, context: str, key: int, shorter: np.ndarray) -> np.ndarray:
         tokens, counts = self._seen(context, key)
