@@ -27,6 +27,7 @@ def card(record: runs.Record) -> str:
     about, test, floors = recipe_named(record.recipe), record.scores["test"], record.extra["floors"]
     low, high = record.extra["sop_interval"]
     data, settings = record.data, record.fields["settings"]
+    phases = record.extra.get("phases")
     rows = [
         ("most frequent token (unigram)", floors["unigram"]),
         ("counts of both neighbours (trigram)", floors["trigram"]),
@@ -40,10 +41,9 @@ def card(record: runs.Record) -> str:
         f"{curve[k]['sop_accuracy']:.1f} |"
         for k in picked
     )
-    phases = record.extra.get("phases")
     grown = ""
     if phases:
-        parts = ", ".join(f"{entry['steps']:,} steps with {entry['layers']}" for entry in phases)
+        parts = ", ".join(f"{e['steps']:,} steps with {e['layers']} at rate {e['lr']:g}" for e in phases)
         grown = f"The layer was applied fewer times at first: {parts}. "
     versions = ", ".join(f"{name} {record.versions[name]}" for name in ("torch", "transformers", "tokenizers"))
     files = "; ".join(f"{name} (sha256 {entry['sha256'][:12]})" for name, entry in data["files"].items())
@@ -57,11 +57,12 @@ def card(record: runs.Record) -> str:
 |---|---|
 | parameters | {record.total:,} ({record.extra["weights"]["bytes"]:,} bytes, float32, sha256 {
     record.extra["weights"]["sha256"][:12]}) |
-| started from | {record.model} |
+| started from | {"random numbers" if record.model == "none" else record.model} |
 | text | {data["corpus"]}: {data["words"]["train"]:,} words of public-domain English novels; {files} |
 | rows | {", ".join(f"{split} {count:,}" for split, count in data["rows"].items())}, of at most {
     settings["max_length"]} tokens |
-| steps | {record.steps:,} of {settings["batch_size"]} rows, {settings["optimizer"]}, learning rate {settings["lr"]:g} |
+| steps | {record.steps:,} of {settings["batch_size"]} rows, {settings["optimizer"]}{
+        "" if phases else f", learning rate {settings['lr']:g}"} |
 | device | {record.device}, {record.threads} thread(s), {record.seconds:,.0f} s, {versions} |
 | run | {record.date[:10]}, commit {record.commit[:12]} |
 
