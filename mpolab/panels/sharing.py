@@ -54,7 +54,7 @@ class SharingPanel(Panel):
             "model": model,
             "layers": slider("layers", 1, depth, 1),
             "hidden": widgets.SelectionSlider(options=sizes, value=sizes[0], description="hidden size", style=STYLE),
-            "groups": slider("groups with a centre of their own", 1, 1, 1),
+            "groups": slider("groups", 1, 1, 1),
             "rank": slider("adapter rank", 0, self.highest_rank, 0),
         }
 
