@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.textpath import TextPath
 
-from mpolab import viz
+from mpolab import charts, viz
 
 BONDS = [1, 4, 9, 4, 1]
 DRAWN = {
@@ -96,7 +96,7 @@ def test_growth_within_a_decade_still_has_numbers_on_its_axis():
     ("value", "text"), [(0.01, "0.01"), (1e5, "100k"), (1e-5, "10⁻⁵"), (2e8, "2·10⁸"), (1e25, "10²⁵"), (0.0, "0")]
 )
 def test_numbers_far_from_one_are_powers_of_ten(value, text):
-    assert viz._far_tick(value, 0) == text
+    assert charts._far_tick(value, 0) == text
 
 
 def test_slopes_stand_at_their_values_with_two_errors():
