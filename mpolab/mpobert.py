@@ -117,6 +117,10 @@ class MPOBertAttention(nn.Module):
         return seen.reshape(batch, tokens, hidden), weights
 
 
+ONE_KERNEL = {"gelu_new": "gelu_pytorch_tanh"}
+"""The same function as one kernel: ALBERT's gelu_new is eight passes over the widest activations of a layer."""
+
+
 class MPOBertLayer(GradientCheckpointingLayer):
     """A post-LN Transformer layer: x + attention, LayerNorm, + FFN, LayerNorm, as ALBERT's."""
 
@@ -125,7 +129,7 @@ class MPOBertLayer(GradientCheckpointingLayer):
         self.matrices = nn.ModuleDict({matrix: MPOBertMatrix(config, matrix) for matrix in MATRICES})
         self.parts = MPOBertParts(config, not config.share_biases, not config.share_norms)
         self.attention = MPOBertAttention(config)
-        self.activation = ACT2FN[config.hidden_act]
+        self.activation = ACT2FN[ONE_KERNEL.get(config.hidden_act, config.hidden_act)]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(

@@ -2,7 +2,7 @@
 
 The chain is seen as three tensors: the left half L (i_L, j_L, d), the central core C (d, i_c, j_c, e) and the right
 half R (e, i_R, j_R); a half has all cores on its side contracted and is small. Then W = L C R, two matrix products and
-one reordering of the legs; the product over the larger bond comes first. With N entries in W the products cost 2 N d
+one reordering of the legs (which product comes first: `left_first`). With N entries in W the products cost 2 N d
 and 2 N e FLOPs at full bonds, so rebuilding 768 x 3072 costs as much as 577 tokens of a dense layer, however many
 tokens there are.
 
@@ -91,7 +91,7 @@ class Thirds:
         self._rights = right_products(self.cores[c + 1 :]) if c + 1 < plan.n else [self.centre.new_ones(1, 1, 1)]
         self.left, self.right = self._lefts[-1], self._rights[-1]  # (i_L, j_L, d), (e, i_R, j_R)
         self.sizes = _sizes(plan, [core.shape[0] for core in self.cores])
-        self.left_first = _flops_left_first(*self.sizes) <= _flops_right_first(*self.sizes)
+        self.left_first = left_first(*self.sizes)
 
     def first_product(self) -> torch.Tensor:
         """L C, (i_L j_L i_c j_c, e), or C R, (d, i_c j_c i_R j_R)."""
@@ -181,6 +181,15 @@ def _flops_left_first(left: int, d: int, centre: int, e: int, right: int) -> int
 
 def _flops_right_first(left: int, d: int, centre: int, e: int, right: int) -> int:
     return 2 * d * centre * right * (e + left)
+
+
+def left_first(left: int, d: int, centre: int, e: int, right: int) -> bool:
+    """Whether L C is formed first, and not C R: the order of fewer FLOPs; at full bonds both cost the same, and the
+    cheaper first product wins, as the backward pass makes it again and needs two more of its size.
+    """
+    forms_left, forms_right = 2 * left * d * centre * e, 2 * d * centre * e * right
+    orders = (left, d, centre, e, right)
+    return (_flops_left_first(*orders), forms_left) <= (_flops_right_first(*orders), forms_right)
 
 
 def rebuild_flops(plan: Plan, bonds: Sequence[int]) -> int:

@@ -18,15 +18,14 @@ from .decomposition import full_precision
 from .plans import Plan
 
 LAYERS = 4  # fewer are not worth a batch
-ENTRIES = 100_000  # of one W: above it, W's that leave the caches cost more than starting products does
+ENTRIES = 200_000  # of one W: above it, W's that leave the caches cost more than starting products does
 
 
 def pays(plan: Plan, layers: int) -> bool:
     """Whether one batch is expected to be faster than layer by layer, for a step of training.
 
-    The two numbers were read off `benchmarks/bench_mpobert.py --only rebuild` on an x86-64 core: 0.7 of the time for
-    twelve matrices 192x192, 1.2 for twelve 768x192. Not measured on a GPU, where starting products costs more:
-    mpo_rebuild="batch" is worth a try there.
+    The two numbers were read off `benchmarks/bench_mpobert.py --only rebuild` on two x86-64 cores. Not measured on a
+    GPU, where starting products costs more: mpo_rebuild="batch" is worth a try there.
     """
     return layers >= LAYERS and math.prod(plan.shape) <= ENTRIES
 
@@ -59,7 +58,7 @@ def rebuild_all(
     i_c, j_c = plan.rows[c], plan.cols[c]
     L, C, R = left.reshape(n, -1, d), central.to(wide).reshape(d, -1, e), right.reshape(n, e, -1)
     rows, cols = L.shape[1], R.shape[2]
-    if rows * e * (d + cols) <= d * cols * (e + rows):  # the cheaper order, as in mpolab.rebuild
+    if rows * e * (d + cols) <= d * cols * (e + rows):  # the cheaper order; where both cost the same, no mirroring
         product = _Products.apply(L, C, R)  # (n, l, m, r)
     else:
         mirrored = _Products.apply(R.transpose(1, 2), C.permute(2, 1, 0), L.transpose(1, 2))
