@@ -36,6 +36,7 @@ from .errors import DataError, DataNotFoundError, unknown
 from .folders import BAD_ROWS
 from .releases import from_folder
 from .tasks import TASKS, Task, TaskData, TextData, short_notes, task_named
+from .texts import OFFLINE_TEXTS
 
 __all__ = ["TASKS", "Task", "TaskData", "TextData", "load_task", "load_text", "task_named"]
 
@@ -183,9 +184,6 @@ def _only(rows: dict[str, list[dict]], splits: Sequence[str] | None, name: str) 
 
 
 # ------------------------------------------------------------------------------------------------------------ text
-
-OFFLINE_TEXTS = ("stdlib", "packages")
-"""Documentation and docstrings of the user's own Python: of its standard library, or of all installed packages."""
 
 
 def load_text(

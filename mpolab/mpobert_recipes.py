@@ -14,8 +14,8 @@ import torch
 
 from .errors import DataError, TrainingError, unknown
 from .jobs import Job, Method, Recipe
-from .mpobert_config import PRESETS
 from .mpobert_init import INITS
+from .pretraining import MINI_FACTORS
 from .settings import Settings
 
 # -- the methods -----------------------------------------------------------------------------------------
@@ -88,7 +88,6 @@ METHODS: dict[str, Method] = {
 
 MODELS = ("albert-mini", "mpobert-mini", "minilm")
 TASKS = ("SST-2", "MRPC", "RTE", "STS-B", "CoLA")
-_FACTORS = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "without-adapter": {},
@@ -148,7 +147,7 @@ RECIPES: tuple[Recipe, ...] = (
             task=task,
             model="albert-mini",
             method="mpobert_variant",
-            options={"layers": 12, "init": "copy", "changes": {**_FACTORS, **changes}},
+            options={"layers": 12, "init": "copy", "changes": {**MINI_FACTORS, **changes}},
             settings=_FINE,
             scales=_scales(task),
         )

@@ -11,12 +11,10 @@ import dataclasses
 import hashlib
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -24,6 +22,7 @@ from torch import nn
 from . import runs, segments
 from .corpora import SEPARATOR
 from .errors import TrainingError, unknown
+from .features import MASKED_SHARE
 from .jobs import Job, Method, Recipe
 from .mpobert_config import PRESETS
 from .mpobert_init import INITS
@@ -32,6 +31,7 @@ from .pretrained import load_pretrained, quiet_transformers
 from .settings import Settings
 from .training import Outcome, pretrain
 from .vocabulary import train_tokenizer
+from .whole import whole_folder
 
 MINI: dict[str, Any] = {
     "embedding_size": 128,
@@ -57,10 +57,11 @@ OPTIONS: dict[str, Any] = {
     "separator": SEPARATOR,
 }
 """shape: entries of the config, in place of MINI's. vocabulary: entries at most. whole_words: see `segments.Segments`.
-phases: [[layers, share of the steps, learning rate], ...]: an ALBERT is first applied fewer times and then more often,
-as its layers are all the same one; the rate is constant but in the last phase, which follows the schedule; None = one
-phase. positions: "sinusoids" (Vaswani et al. 2017, section 3.5) or "random", what position embeddings start as.
-init, layers, changes: see `MPOBertModel.from_albert`; init "scratch" = random numbers. separator: see `load_text`."""
+phases: [[layers, share of the steps, learning rate], ...], with a fourth entry [.., masked share] where more than 15
+% are hidden: an ALBERT is first applied fewer times and then more often, as its layers are all the same one; the rate
+is constant but in the last phase, which follows the schedule; None = one phase. positions: "sinusoids" (Vaswani et
+al. 2017, section 3.5) or "random", what position embeddings start as. init, layers, changes: see
+`MPOBertModel.from_albert`; init "scratch" = random numbers. separator: see `load_text`."""
 
 _OF_TEXT = ("whole_words", "separator")
 _OF_ALBERT = ("shape", "vocabulary", "phases", "positions", *_OF_TEXT)
@@ -89,13 +90,15 @@ def check(job: Job) -> None:
         raise unknown("positions", asked["positions"], ("sinusoids", "random"))
     phases = asked["phases"]
     if phases is not None:
-        if not all(len(phase) == 3 for phase in phases):
+        if not all(len(phase) in (3, 4) for phase in phases):
             raise TrainingError(f"phases={phases!r}: expected [[layers, share of the steps, learning rate], ...].")
-        shares = [share for _, share, _ in phases]
+        shares = [phase[1] for phase in phases]
         if not phases or any(share <= 0 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-9):
             raise TrainingError(f"phases={phases!r}: expected [[layers, share, lr], ...] with shares that add up to 1.")
-        if any(layers < 1 for layers, _, _ in phases):
+        if any(phase[0] < 1 for phase in phases):
             raise TrainingError(f"phases={phases!r}: a model has at least one layer.")
+        if not all(0 < masked < 1 for phase in phases for masked in phase[3:]):
+            raise TrainingError(f"phases={phases!r}: the share of masked tokens, the fourth entry, is between 0 and 1.")
     if job.settings.max_steps is None and phases is not None:
         raise TrainingError("phases are shares of max_steps, and the recipe gives epochs.")
 
@@ -179,25 +182,27 @@ def train(job: Job) -> Outcome:
     """Pre-training in phases; the record gets the floors, the interval of the sentence order and where the model is."""
     asked = {**OPTIONS, **job.recipe.options}
     final = job.model.config.num_hidden_layers
-    phases = asked["phases"] or [[final, 1.0, job.settings.lr]]
-    if phases[-1][0] != final:
+    phases = [_Phase(*phase) for phase in asked["phases"] or [[final, 1.0, job.settings.lr]]]
+    if phases[-1].layers != final:
         raise TrainingError(f"phases={phases!r} must end with the model's {final} layers.")
-    steps = _steps(job.settings.max_steps, [share for _, share, _ in phases])
+    steps = _steps(job.settings.max_steps, [phase.share for phase in phases])
     outcomes = []
-    for number, ((layers, _, lr), count) in enumerate(zip(phases, steps)):
-        job.model.config.num_hidden_layers = layers
+    for number, (phase, count) in enumerate(zip(phases, steps)):
+        job.model.config.num_hidden_layers = phase.layers
         last = number == len(phases) - 1
         schedule = job.settings.schedule if last else "constant"
-        settings = dataclasses.replace(job.settings, max_steps=count, schedule=schedule, lr=lr)
+        settings = dataclasses.replace(job.settings, max_steps=count, schedule=schedule, lr=phase.lr)
         out = job.out / f"phase-{number}" if len(phases) > 1 else job.out
-        data = job.data if last else _without_test(job.data)
+        data = dataclasses.replace(job.data if last else _without_test(job.data), masked=phase.masked)
         outcomes.append(
             pretrain(job.model, job.tokenizer, data, settings, job.seed + number, out, progress=job.progress)
         )
     outcome = _joined(outcomes)
     if len(phases) > 1:
         job.extra["phases"] = [
-            {"layers": layers, "steps": count, "lr": lr} for (layers, _, lr), count in zip(phases, steps)
+            {"layers": phase.layers, "steps": count, "lr": phase.lr}
+            | ({} if phase.masked == MASKED_SHARE else {"masked": phase.masked})
+            for phase, count in zip(phases, steps)
         ]
     test = outcome.scores["test"]
     rows = job.data.rows("test", job.tokenizer, job.seed + len(phases) - 1)  # with the masks that were scored
@@ -207,6 +212,15 @@ def train(job: Job) -> Outcome:
     if int(os.environ.get("RANK", "0")) == 0:
         job.extra["weights"] = leave_model(job, models_folder() / f"{job.recipe.name}-{job.scale}-seed{job.seed}")
     return outcome
+
+
+class _Phase(NamedTuple):
+    """An entry of the option `phases`."""
+
+    layers: int
+    share: float
+    lr: float
+    masked: float = MASKED_SHARE
 
 
 def _without_test(corpus: segments.TokenData) -> segments.TokenData:
@@ -249,20 +263,10 @@ def interval(share: float, number: int) -> list[float]:
 
 def leave_model(job: Job, folder: Path) -> dict[str, Any]:
     """Writes model and tokenizer to a folder, whole or not at all; returns the weights' bytes and checksum."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        with quiet_transformers():
-            job.model.save_pretrained(stage)
-            job.tokenizer.save_pretrained(stage)
+    with whole_folder(folder) as stage, quiet_transformers():
+        job.model.save_pretrained(stage)
+        job.tokenizer.save_pretrained(stage)
         weights = (stage / "model.safetensors").read_bytes()
-        usual = (stage / "config.json").stat().st_mode  # safetensors makes files that only their owner reads
-        (stage / "model.safetensors").chmod(usual)
-        stage.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(stage, folder)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
 
 
@@ -300,7 +304,7 @@ _NOVELS = {"separator": "=== .* ==="}
 _LAMB = Settings(batch_size=16, lr=1e-2, max_length=128, warmup=100, optimizer="lamb", epsilon=1e-6, eval_every=200)
 _TINY = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128, "embedding_size": 32,
          "num_hidden_layers": 4}  # fmt: skip
-_MPOBERT = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
+MINI_FACTORS = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
 _SMOKE = {"max_steps": 20, "train": 2000, "select": 32, "dev": 32, "warmup": 5, "eval_every": None}
 # MPOBERT sections 4.1 and A.2.1: 10,000 steps of 4,096 rows, LAMB, 1e-6 to 1e-5, fp16, 2.5 % of warm-up.
 _PAPER = Settings(
@@ -330,10 +334,10 @@ RECIPES: tuple[Recipe, ...] = (
         text="english_novels",
         model="albert-mini",
         method="pretrain_mpobert",
-        options={"layers": 24, "init": "copy", "changes": _MPOBERT, **_NOVELS},
+        options={"layers": 24, "init": "copy", "changes": MINI_FACTORS, **_NOVELS},
         settings=_LAMB,
         scales={
-            "smoke": {**_SMOKE, "options": {"layers": 13, "init": "copy", "changes": _MPOBERT, **_NOVELS}},
+            "smoke": {**_SMOKE, "options": {"layers": 13, "init": "copy", "changes": MINI_FACTORS, **_NOVELS}},
             "laptop": {"max_steps": 100, "dev": 1000, "lr": 2e-3, "warmup": 10, "eval_every": 50},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },

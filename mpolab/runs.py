@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import CheckpointError, DataNotFoundError, unknown
-from .storage import write_whole
+from .texts import OFFLINE_TEXTS
+from .whole import write_whole
 
 FORMAT = "mpolab.run/1"
 
@@ -100,9 +101,6 @@ class Record:
         )
         return f"Record({self.recipe}, {self.scale}, seed {self.seed}, {self.date[:10]}, {self.device}: {shown})"
 
-
-OFFLINE_TEXTS = ("stdlib", "packages")
-"""Corpora that are always there, as they stand in `data.OFFLINE_TEXTS`."""
 
 CURVE = 500
 """Entries of a curve in a record; a longer one is averaged down."""

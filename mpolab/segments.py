@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +20,8 @@ import torch
 from torch.utils.data import Dataset
 
 from .errors import CheckpointError, DataError, TrainingError
-from .features import Feature, Masker, stream
+from .features import MASKED_SHARE, Feature, Masker, stream
+from .whole import whole_folder
 
 FORMAT = "mpolab.tokens/1"
 _END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])")
@@ -75,24 +73,20 @@ def tokenize(
     room = max_length - 3  # [CLS] A [SEP] B [SEP]
     if room < 2:
         raise TrainingError(f"max_length={max_length} leaves no room for two segments; give at least 5.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder, keep=_is_whole) as stage:  # another process may have been faster, with the same arrays
         counts = _write(documents, tokenizer, room, stage, label)
         if not counts["blocks"]:
             raise DataError("the text has no tokens to learn from: it is empty, or holds white space only.")
         (stage / "about.json").write_text(json.dumps({"format": FORMAT, **counts}))
-        try:
-            os.replace(stage, folder)
-        except OSError:  # there is one: damaged, or of another process that was faster, with the same arrays
-            try:
-                return load(folder)
-            except CheckpointError:
-                shutil.rmtree(folder)
-                os.replace(stage, folder)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return load(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        load(folder)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _write(documents: Iterable[str], tokenizer: Any, room: int, stage: Path, label: str | None) -> dict[str, int]:
@@ -153,11 +147,17 @@ class Segments(Dataset):
     A row is one block of `Tokens`, divided at a sentence (where it has only one, at a word) into A and B; with
     probability 1/2 they are swapped. "labels" holds in column 0, that of [CLS], 0 for A before B and 1 for swapped, and
     elsewhere the tokens that were hidden. numbers: which blocks, None = all. whole_words: all pieces of a word are
-    hidden together.
+    hidden together. masked: the share that is hidden in training; an evaluation always hides 15 %.
     """
 
     def __init__(
-        self, tokens: Tokens, tokenizer: Any, seed: int, numbers: Sequence[int] | None = None, whole_words: bool = False
+        self,
+        tokens: Tokens,
+        tokenizer: Any,
+        seed: int,
+        numbers: Sequence[int] | None = None,
+        whole_words: bool = False,
+        masked: float = MASKED_SHARE,
     ):
         if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id):
             raise TrainingError(
@@ -167,7 +167,7 @@ class Segments(Dataset):
         self.tokens, self.seed, self.whole_words = tokens, seed, whole_words
         self.numbers = range(len(tokens)) if numbers is None else numbers
         self.cls, self.sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-        self.masker = Masker(tokenizer, seed)
+        self.masker, self.evaluation_masker = Masker(tokenizer, seed, masked), Masker(tokenizer, seed)
         self.score = scores
 
     def __len__(self) -> int:
@@ -183,7 +183,8 @@ class Segments(Dataset):
             "attention_mask": [1] * len(ids),
         }
         starts = [1, *a_starts, 1, *b_starts, 1] if self.whole_words else None
-        feature = self.masker(feature, epoch, number, starts)
+        masker = self.evaluation_masker if epoch < 0 else self.masker
+        feature = masker(feature, epoch, number, starts)
         return {**feature, "labels": [int(swapped), *feature["labels"][1:]]}
 
     def pair(self, epoch: int, number: int) -> tuple[tuple[list, list], tuple[list, list], bool]:
@@ -225,7 +226,8 @@ class TokenData:
     """A text's splits as `Tokens`, ready for `pretraining.pretrain`.
 
     splits: "train"; "valid", by which a step is chosen; "test", which is scored once. about: JSON for a record.
-    most: rows of a split that are used, spread evenly over it; those that it does not name are used whole.
+    most: rows of a split that are used, spread evenly over it; those that it does not name are used whole. masked: see
+    `Segments`.
     """
 
     name: str
@@ -233,9 +235,10 @@ class TokenData:
     about: dict[str, Any] = field(default_factory=dict)
     whole_words: bool = False
     most: dict[str, int] = field(default_factory=dict)
+    masked: float = MASKED_SHARE
 
     def rows(self, split: str, tokenizer: Any, seed: int) -> Segments:
-        return Segments(self.splits[split], tokenizer, seed, self._numbers(split), self.whole_words)
+        return Segments(self.splits[split], tokenizer, seed, self._numbers(split), self.whole_words, self.masked)
 
     def _numbers(self, split: str) -> list[int]:
         count = len(self.splits[split])

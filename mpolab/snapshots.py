@@ -26,7 +26,7 @@ from typing import Any
 from torch import nn
 
 from .errors import CheckpointError, TrainingError
-from .storage import write_whole
+from .whole import write_whole
 
 WEIGHTS = "model.safetensors"
 WHOLE = "whole.json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from .errors import CheckpointError
 from .plans import Plan
 from .source import Source
 from .spectra import Tails
+from .whole import write_whole
 
 if TYPE_CHECKING:
     from .mpo import MPO
@@ -39,30 +39,6 @@ def save_mpo(mpo: MPO, path: str | os.PathLike) -> None:
         "clipped": mpo.clipped,
     }
     write_whole(path, save(tensors, metadata={"format": FORMAT, "mpo": json.dumps(about)}))
-
-
-def write_whole(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file whole or not at all: to a temporary name in the same folder, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """What the user's other files get; a temporary file is private at first."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def load_mpo(cls: type[MPO], path: str | os.PathLike) -> MPO:

@@ -174,7 +174,7 @@ def _queue_again(optuna: Any, study: Any, points: list[dict[str, Any]]) -> None:
     for trial in _of_state(optuna, study, "RUNNING"):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     ended = _done(optuna, study, points)
-    waiting = {_key(t.system_attrs["fixed_params"]) for t in _of_state(optuna, study, "WAITING")}
+    waiting = {_key(t.system_attrs["fixed_params"]) for t in _waiting(optuna, study, points)}
     for point in points:
         if _key(point) not in ended and _key(point) not in waiting:
             study.enqueue_trial(point)

@@ -28,6 +28,8 @@ from pathlib import Path
 from .errors import DataError, DataNotFoundError
 from .tasks import TextData
 
+OFFLINE_TEXTS = ("stdlib", "packages")
+"""Documentation and docstrings of the user's own Python: of its standard library, or of all installed packages."""
 SHARES = {"valid": 0.08, "test": 0.08}  # of the words; the rest is "train"
 BAR_AFTER = 2.0  # seconds
 ORIGIN_TASK = "package-origin"

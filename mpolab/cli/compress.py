@@ -382,7 +382,7 @@ def _reported(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]
 
 def _save(pretrained: Pretrained, out: Path, trace: Trace | None) -> None:
     from ..checkpoint import save_pretrained
-    from ..storage import write_whole
+    from ..whole import write_whole
 
     save_pretrained(pretrained.model, out, pretrained.tokenizer)
     if trace is None:

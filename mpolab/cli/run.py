@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .heads import score_line
-from .shared import as_json, command, say, show
+from .shared import as_json, choose_recipe, command, say, show
 
 if TYPE_CHECKING:
     from ..jobs import Recipe
@@ -50,10 +50,7 @@ def add(commands: Any) -> None:
     parser = command(commands, "run", run, about, DESCRIPTION, EPILOG)
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a name from --list")
     parser.add_argument("--list", action="store_true", help="the recipes: scales, seeds, records, what they are about")
-    parser.add_argument("--scale", metavar="SCALE", help="smoke, laptop, gpu or paper, see below (default: smoke)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
-    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the folder of the data sets, as released")
-    parser.add_argument("--source", help="folder, hub or offline, in place of the recipe's own choice")
+    choose_recipe(parser)  # the scales are explained below
     parser.add_argument("--force", action="store_true", help="run anew, and replace the record if there is one")
     parser.add_argument("--json", action="store_true", help="with --list a list of objects, else the record")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and nothing else on stderr")

@@ -22,6 +22,14 @@ def command(
     return parser
 
 
+def choose_recipe(parser: argparse.ArgumentParser, seed: int = 0) -> None:
+    """The options that say which run of a recipe is meant."""
+    parser.add_argument("--scale", metavar="SCALE", help="smoke, laptop, gpu or paper (default: smoke)")
+    parser.add_argument("--seed", metavar="N", type=int, default=seed, help=f"default: {seed}")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the folder of the data sets, as released")
+    parser.add_argument("--source", help="folder, hub or offline, in place of the recipe's own choice")
+
+
 def say(text: str, quiet: bool = False) -> None:
     """A line about the result, to stderr."""
     if not quiet:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from .shared import as_json, command, positive, show
+from .shared import as_json, choose_recipe, command, positive, show
 
 DESCRIPTION = """\
 Train a recipe once at each learning rate and batch size of a grid, and say which is best on the
@@ -27,12 +26,9 @@ def add(commands: Any) -> None:
     about = "try a recipe at every learning rate and batch size of a grid"
     parser = command(commands, "sweep", sweep, about, DESCRIPTION, EPILOG)
     parser.add_argument("recipe", metavar="RECIPE", help="a name from `mpolab run --list`")
-    parser.add_argument("--scale", metavar="SCALE", help="smoke, laptop, gpu or paper (default: smoke)")
+    choose_recipe(parser, seed=100)
     parser.add_argument("--lr", metavar="X", type=positive(float), nargs="+", help="default: 2e-6 to 2e-4, six of them")
     parser.add_argument("--batch-size", metavar="N", type=positive(int), nargs="+", help="default: 8 16 32")
-    parser.add_argument("--seed", metavar="N", type=int, default=100, help="default: 100")
-    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the folder of the data sets, as released")
-    parser.add_argument("--source", help="folder, hub or offline, in place of the recipe's own choice")
     parser.add_argument("--storage", metavar="URL", help="a database that several workers share (default: a file)")
     parser.add_argument("--json", action="store_true", help="a JSON object instead of a table")
     parser.add_argument("--quiet", action="store_true", help="no progress bars and nothing else on stderr")

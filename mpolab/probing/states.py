@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError, TrainingError, unknown
-from ..storage import write_whole
+from ..whole import write_whole
 
 Span = tuple[int, int]
 Place = tuple[str, Span | None]
