@@ -39,11 +39,12 @@ MINI: dict[str, Any] = {
     "num_attention_heads": 3,
     "intermediate_size": 768,
     "num_hidden_layers": 12,
+    "hidden_act": "gelu_pytorch_tanh",
     "max_position_embeddings": 128,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-"""albert-mini's shape: twelve applications of one layer."""
+"""albert-mini's shape: twelve applications of one layer. Its GELU is ALBERT's, as one kernel."""
 
 OPTIONS: dict[str, Any] = {
     "shape": {},
@@ -302,6 +303,9 @@ METHODS: dict[str, Method] = {
 
 _NOVELS = {"separator": "=== .* ==="}
 _LAMB = Settings(batch_size=16, lr=1e-2, max_length=128, warmup=100, optimizer="lamb", epsilon=1e-6, eval_every=200)
+_ADAMW = Settings(
+    batch_size=32, lr=1e-3, betas=(0.9, 0.98), max_length=128, warmup=100, precision="bf16", eval_every=400
+)
 _TINY = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128, "embedding_size": 32,
          "num_hidden_layers": 4}  # fmt: skip
 MINI_FACTORS = {"mpo_factors": PRESETS["mpobert-mini"]["mpo_factors"]}
@@ -319,11 +323,11 @@ RECIPES: tuple[Recipe, ...] = (
         text="english_novels",
         model="",
         method="pretrain_albert",
-        options={"phases": [[3, 0.07, 1e-2], [3, 0.63, 3e-3], [6, 0.15, 2e-3], [12, 0.15, 2e-3]], **_NOVELS},
-        settings=_LAMB,
+        options={"phases": [[3, 0.8, 1e-3, 0.4], [6, 0.12, 5e-4, 0.4], [12, 0.08, 5e-4]], **_NOVELS},
+        settings=_ADAMW,
         scales={
             "smoke": {**_SMOKE, "options": {"shape": _TINY, "vocabulary": 2000, **_NOVELS}},
-            "laptop": {"max_steps": 6000, "dev": 2000},
+            "laptop": {"max_steps": 4000, "dev": 2000},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),

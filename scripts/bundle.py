@@ -43,7 +43,11 @@ def card(record: runs.Record) -> str:
     )
     grown = ""
     if phases:
-        parts = ", ".join(f"{e['steps']:,} steps with {e['layers']} at rate {e['lr']:g}" for e in phases)
+        parts = ", ".join(
+            f"{e['steps']:,} steps with {e['layers']} at rate {e['lr']:g}"
+            + (f", {e['masked']:.0%} hidden" if "masked" in e else "")
+            for e in phases
+        )
         grown = f"The layer was applied fewer times at first: {parts}. "
     versions = ", ".join(f"{name} {record.versions[name]}" for name in ("torch", "transformers", "tokenizers"))
     files = "; ".join(f"{name} (sha256 {entry['sha256'][:12]})" for name, entry in data["files"].items())
