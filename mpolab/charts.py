@@ -390,3 +390,35 @@ def draw_probe(
     tidy(ax, title, "layer", "share of test")
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def draw_sizes(
+    ax: Axes,
+    models: Mapping[str, tuple[float, float, float]],
+    title: str = "",
+    ylabel: str = "score",
+    own: Sequence[str] = (),
+    beside: Mapping[str, str] | None = None,
+) -> None:
+    """Size, depth and score of models (MPOBERT Fig. 1): name -> (million parameters, layers, score).
+
+    A point is as large as its model is deep. own: names that are written in bold, in the centre's colour. beside: on
+    which side of its point a name stands, "right" unless told otherwise, "left", "above" or "below".
+    """
+    sideways = {"right": (8, 0, "left"), "left": (-8, 0, "right")}
+    places = sideways | {"above": (0, 12, "center"), "below": (0, -12, "center")}
+    for name, (size, depth, score) in models.items():
+        mine = name in own
+        ax.scatter([size], [score], s=5 * depth, facecolor=CENTRAL if mine else "#9ECAE1", edgecolor=INK, zorder=3)
+        dx, dy, side = places[(beside or {}).get(name, "right")]
+        where = {"textcoords": "offset points", "xytext": (dx, dy), "ha": side, "va": "center", "fontsize": 8}
+        words = f"{name}, {depth:g} layers"
+        ax.annotate(words, (size, score), color=INK, fontweight="bold" if mine else "normal", **where)
+    ax.set_xscale("log")
+    ax.margins(y=0.12)
+    if models:
+        sizes = [size for size, _, _ in models.values()]
+        ax.set_xlim(min(sizes) / 1.6, 2.2 * max(sizes))
+    tidy(ax, title, "million parameters", ylabel)
+    ticks = [t for p in range(-1, 6) for t in (10**p, 3 * 10**p) if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])

@@ -339,13 +339,36 @@ RECIPES: tuple[Recipe, ...] = (
         model="albert-mini",
         method="pretrain_mpobert",
         options={"layers": 24, "init": "copy", "changes": MINI_FACTORS, **_NOVELS},
-        settings=_LAMB,
+        settings=dataclasses.replace(_ADAMW, batch_size=16, lr=5e-4),
         scales={
             "smoke": {**_SMOKE, "options": {"layers": 13, "init": "copy", "changes": MINI_FACTORS, **_NOVELS}},
-            "laptop": {"max_steps": 100, "dev": 1000, "lr": 2e-3, "warmup": 10, "eval_every": 50},
+            "laptop": {"max_steps": 160, "dev": 1000, "warmup": 20, "eval_every": 80},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),
+    ),
+    *(
+        Recipe(
+            name=f"fig3-{name}",
+            about=f"MPOBERT Figure 3, small: {about}, twelve layers, pre-trained for some steps.",
+            text="english_novels",
+            model="albert-mini",
+            method=method,
+            options={**options, **_NOVELS},
+            settings=_ADAMW,
+            scales={
+                "smoke": _SMOKE,
+                "laptop": {"max_steps": 60, "select": 200, "dev": 500, "warmup": 10, "eval_every": 10},
+                "gpu": {"max_steps": 10_000, "batch_size": 256, "eval_every": 500},
+            },
+        )
+        for name, about, method, options in (
+            ("scratch", "MPOBERT from random numbers", "pretrain_mpobert",
+             {"layers": 12, "init": "scratch", "changes": MINI_FACTORS}),
+            ("decomposed", "MPOBERT from albert-mini's decomposition", "pretrain_mpobert",
+             {"layers": 12, "init": "copy", "changes": MINI_FACTORS}),
+            ("continued", "albert-mini itself, continued", "continue_albert", {}),
+        )  # fmt: skip
     ),
     *(
         Recipe(

@@ -24,6 +24,7 @@ from .charts import (
     draw_probe,
     draw_scores,
     draw_seeds,
+    draw_sizes,
     draw_slopes,
 )
 from .look import (
@@ -86,6 +87,7 @@ __all__ = [
     "draw_scores",
     "draw_seeds",
     "draw_shares",
+    "draw_sizes",
     "draw_slopes",
     "draw_spectra",
     "draw_trained",

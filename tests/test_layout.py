@@ -119,6 +119,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "whole",
     },
     "mpobert_recipes": {"jobs", "mpobert", "mpobert_init", "pretraining", "settings"},
+    "papers": set(),
     "recipes": ANYTHING,
     "sweep": {"data", "jobs", "recipes", "runs"},
     "look": set(),

@@ -32,6 +32,7 @@ DRAWN = {
     "draw_grid": lambda ax: viz.draw_grid(ax, [[1, np.nan], [0.2, 0.3]], ["a", "b"], ["c", "d"], mark=(0, 1)),
     "draw_scores": lambda ax: viz.draw_scores(ax, {"full": (1.0, 80, 79, 81), "MPOP": (0.5, 78, 70, 79)}, mark=0.7),
     "draw_seeds": lambda ax: viz.draw_seeds(ax, {"a": [1.0, 2.0, 4.0], "b": [3.0]}, floor=2.5),
+    "draw_sizes": lambda ax: viz.draw_sizes(ax, {"a": (10, 12, 80.0), "b": (90, 24, 82.0)}, own=["b"]),
     "draw_growth": lambda ax: viz.draw_growth(
         ax, [3, 6, 12], {"theory": [[1, 2], [2, 3], [4, 5]], "own": [[1, 1]] * 3}, front="theory", fits={"own": (0, 1)}
     ),
@@ -182,3 +183,13 @@ def test_a_probe_s_curves_are_accuracy_control_and_majority():
     assert list(accuracy.get_ydata()) == [0.5, 0.9] and accuracy.get_linestyle() == "-"
     assert list(control.get_ydata()) == [0.4, 0.3] and control.get_linestyle() == ":"
     assert set(majority.get_ydata()) == {0.25} and set(mark.get_xdata()) == {1}
+
+
+def test_sizes_stand_at_size_and_score_as_large_as_they_are_deep():
+    _, (ax,) = viz.figure()
+    viz.draw_sizes(ax, {"low": (10, 12, 70.0), "high": (100, 24, 90.0)}, own=["high"], beside={"high": "left"})
+    low, high = ax.collections
+    assert high.get_sizes()[0] == 2 * low.get_sizes()[0] and list(high.get_offsets()[0]) == [100, 90]
+    assert [text.get_text() for text in ax.texts] == ["low, 12 layers", "high, 24 layers"]
+    assert [text.get_fontweight() for text in ax.texts] == ["normal", "bold"] and ax.get_xscale() == "log"
+    assert [text.get_ha() for text in ax.texts] == ["left", "right"]
