@@ -363,12 +363,20 @@ RECIPES: tuple[Recipe, ...] = (
             },
         )
         for name, about, method, options in (
-            ("scratch", "MPOBERT from random numbers", "pretrain_mpobert",
-             {"layers": 12, "init": "scratch", "changes": MINI_FACTORS}),
-            ("decomposed", "MPOBERT from albert-mini's decomposition", "pretrain_mpobert",
-             {"layers": 12, "init": "copy", "changes": MINI_FACTORS}),
+            (
+                "scratch",
+                "MPOBERT from random numbers",
+                "pretrain_mpobert",
+                {"layers": 12, "init": "scratch", "changes": MINI_FACTORS},
+            ),
+            (
+                "decomposed",
+                "MPOBERT from albert-mini's decomposition",
+                "pretrain_mpobert",
+                {"layers": 12, "init": "copy", "changes": MINI_FACTORS},
+            ),
             ("continued", "albert-mini itself, continued", "continue_albert", {}),
-        )  # fmt: skip
+        )
     ),
     *(
         Recipe(
