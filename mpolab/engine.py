@@ -8,6 +8,8 @@ What is changed, and why:
 - **Order of rows.** A function of seed and epoch (`features.Batches`), the same for any number of processes; nothing is
   read ahead, so a resumed run draws what the unbroken one would have drawn.
 - **Checkpoints.** Whole or not at all, loaded strictly (`snapshots`).
+- **Gradients.** A callback with `on_backward_end` sees those of a whole step before they are clipped: the Trainer's own
+  `on_pre_optimizer_step` comes after.
 - **Learning rates.** MPO tensors may have their own; biases and the gains of norms do not decay.
 
 Importing this file imports transformers' Trainer, which takes seconds: `training` does it when a training begins.
@@ -48,17 +50,24 @@ def is_mpo(module: nn.Module) -> bool:
     return isinstance(getattr(module, "cores", None), nn.ParameterList)
 
 
+def mpo_tensors(module: nn.Module) -> list[nn.Parameter]:
+    """The cores of a module that `is_mpo`, or of one that names them itself, as experts with one centre do."""
+    if is_mpo(module):
+        return list(module.cores)
+    return module.mpo_tensors() if hasattr(module, "mpo_tensors") else []
+
+
 def parameter_groups(model: nn.Module, settings: Settings) -> list[dict[str, Any]]:
     """The trainable parameters, each once, as groups for an optimizer: "tensors", "matrices", "biases and norms".
 
     tensors: MPO cores, with `settings.tensor_lr`. matrices: all other parameters of two dimensions and more.
-    Parameters of one dimension do not decay.
+    Parameters of one dimension do not decay, nor do biases that are stacked over experts.
     """
-    cores = {id(core) for module in model.modules() if is_mpo(module) for core in module.cores}
+    cores = {id(core) for module in model.modules() for core in mpo_tensors(module)}
     found: dict[str, list[nn.Parameter]] = {"tensors": [], "matrices": [], "biases and norms": []}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            flat = "biases and norms" if parameter.ndim < 2 else "matrices"
+            flat = "biases and norms" if parameter.ndim < 2 or name.rsplit(".", 1)[-1] == "bias" else "matrices"
             found["tensors" if id(parameter) in cores else flat].append(parameter)
     lr = {"tensors": settings.lr if settings.tensor_lr is None else settings.tensor_lr}
     decay = {"biases and norms": 0.0}
@@ -203,6 +212,10 @@ class Engine(Trainer):
                 f"stopped before it. {self.last_good()} A smaller learning rate, a longer warm-up or precision='fp32' "
                 "usually helps."
             )
+        if self.accelerator.sync_gradients:  # the last micro-batch of a step, before gradients are clipped
+            for callback in self.callback_handler.callbacks:
+                if hasattr(callback, "on_backward_end"):
+                    callback.on_backward_end(self.args, self.state, self.control)
         return loss
 
     def _refuse_bad_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:

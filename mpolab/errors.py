@@ -37,6 +37,10 @@ class ModelNotFoundError(FileNotFoundError):
     """A model that is neither in a folder, nor in the hub's cache, nor installed as the offline package."""
 
 
+class RoutingError(ValueError):
+    """Experts that cannot be routed to: more per token than there are, a capacity that drops all, ids missing."""
+
+
 class DataError(ValueError):
     """A data set that is not what its name promises: a row that cannot be read, a split too small, labels unknown."""
 

@@ -42,13 +42,23 @@ def rebuild_all(
     central: (d, i_c, j_c, e). auxiliary: of each layer the other cores from left to right, (d_{k-1}, i_k, j_k, d_k).
     Computed in at least float32 and without autocast.
     """
+    return rebuild_stacked(
+        plan, central, [torch.stack([own[k] for own in auxiliary]) for k in range(plan.n - 1)], dtype
+    )
+
+
+@full_precision
+def rebuild_stacked(
+    plan: Plan, central: torch.Tensor, stacked: Sequence[torch.Tensor], dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """The same where auxiliary tensors are stacked already: (n, d_{k-1}, i_k, j_k, d_k) each, n layers or experts."""
     c = plan.centre
     wide = torch.float32 if central.dtype in (torch.float16, torch.bfloat16) else central.dtype
-    stacked = [torch.stack([own[k] for own in auxiliary]).to(wide) for k in range(plan.n - 1)]
+    stacked = [core.to(wide) for core in stacked]
     left = stacked[0][:, 0]  # (n, i_1, j_1, d_1)
     for core in stacked[1:c]:
         left = _joined(left, core)  # (n, i_L, j_L, d)
-    right = central.new_ones(len(auxiliary), 1, 1, 1, dtype=wide)  # (n, e, i_R, j_R); n = 2 has nothing there
+    right = central.new_ones(len(left), 1, 1, 1, dtype=wide)  # (n, e, i_R, j_R); n = 2 has nothing there
     if len(stacked) > c:
         right = stacked[-1][..., 0]
         for core in reversed(stacked[c:-1]):

@@ -47,6 +47,15 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "mpobert": {"adapters", "shared_linear", "shared_rebuild", "mpobert_config", "mpobert_init"},  # for `from_albert`
     "mpobert_init": {"pretrained", "mpo", "shared_linear", "mpobert_config"},
     "layers": {"plans", "mpo", "rebuild", "lookup", "adapters", "layer_base"},
+    # experts
+    "routing": set(),
+    "routers": {"decomposition", "routing"},
+    "ffn": set(),
+    "experts": {"plans", "mpo", "rebuild", "shared_rebuild", "layer_base", "layers", "ffn", "routing"},
+    "moefication": {"experts", "ffn", "routers", "routing"},
+    "moe_layer": {"experts", "routers", "routing"},
+    "gradient_mask": {"layer_base", "experts"},
+    "mask_callback": {"gradient_mask"},
     "allocation": {"plans", "spectra"},
     "surgery_plans": {"plans", "matrices"},
     "surgery": {"plans", "mpo", "layers", "allocation", "surgery_plans"},
