@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkpoint import load, save_pretrained
+    from .moe import to_moe
     from .mpo import MPO
     from .plans import Plan, make_plan
     from .surgery import freeze_central, to_dense, to_mpo, trainable_report
@@ -25,6 +26,7 @@ __all__ = [
     "make_plan",
     "save_pretrained",
     "to_dense",
+    "to_moe",
     "to_mpo",
     "trainable_report",
 ]
@@ -37,6 +39,7 @@ _LAZY = {
     "make_plan": "plans",
     "to_mpo": "surgery",
     "to_dense": "surgery",
+    "to_moe": "moe",
     "freeze_central": "surgery",
     "trainable_report": "surgery",
     "save_pretrained": "checkpoint",

@@ -26,6 +26,7 @@ from torch import nn
 
 from .errors import CheckpointError
 from .layers import MPOEmbedding, MPOLinear, MPOTiedHead
+from .moe import MOE, SUFFIX, class_with_experts, to_moe
 from .plans import Plan
 from .pretrained import load_pretrained
 from .surgery import MPOTiedEmbedding, owner_of, put_module, settle
@@ -54,7 +55,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike, tokenizer: Any 
             "state_dict() yourself, or save the transformers model inside it."
         )
     tensors, tied = _tensors(model)
-    usual = _built(type(model), model.config)
+    usual = _built(type(model), model.config, getattr(model, MOE, None))
     about = describe(model) | {"tied": tied, "absent": _absent(model, usual)}
     _check_loadable(model, usual, tensors, about)
     folder = Path(folder).expanduser()
@@ -128,7 +129,9 @@ def describe(model: nn.Module) -> dict[str, Any]:
             kind = "head" if isinstance(module, MPOTiedHead) else "embedding"
             ties[path] = {"type": kind, "owner": places[id(owner_of(module))], "bias": _has_bias(module)}
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    return {"format": FORMAT, "class": type(model).__name__, "layers": layers, "heads": ties, "frozen": frozen}
+    experts = {"experts": getattr(model, MOE)} if hasattr(model, MOE) else {}
+    name = type(model).__name__
+    return {"format": FORMAT, "class": name, "layers": layers, "heads": ties, "frozen": frozen, **experts}
 
 
 def _entry(layer: MPOLinear | MPOEmbedding) -> dict[str, Any]:
@@ -263,6 +266,9 @@ def _model_class(name: str) -> type | None:
     import transformers
 
     home = transformers
+    if name.endswith(SUFFIX):
+        base = _model_class(name.removesuffix(SUFFIX))
+        return None if base is None else class_with_experts(base)
     if name.startswith("MPOBert"):
         from . import mpobert as home
     found = getattr(home, name, None) if name.isidentifier() else None
@@ -281,15 +287,17 @@ def _skeleton(folder: Path, about: dict[str, Any]) -> nn.Module:
         raise CheckpointError(f"{str(folder)!r} has no config.json; copy the whole folder again.")
     try:
         config = model_class.config_class.from_pretrained(folder, local_files_only=True)
-        return _without(_built(model_class, config), about.get("absent", ()))
+        return _without(_built(model_class, config, about.get("experts")), about.get("absent", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise CheckpointError(f"the config in {str(folder)!r} makes no {about['class']}: {reason}") from problem
 
 
-def _built(model_class: type, config: Any) -> nn.Module:
+def _built(model_class: type, config: Any, experts: dict[str, Any] | None = None) -> nn.Module:
+    """experts: how its feed-forward blocks become experts, as `to_moe` takes it; None = not at all."""
     with torch.random.fork_rng(devices=[]), _parameters_on_meta():
-        return model_class(copy.deepcopy(config))
+        model = model_class(copy.deepcopy(config))
+        return model if experts is None else to_moe(model, **experts)
 
 
 def _without(model: nn.Module, absent: Iterable[str]) -> nn.Module:

@@ -153,7 +153,12 @@ class Engine(Trainer):
     def _loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None):
         """The sum over this micro-batch by the number of items of the whole step, in all processes."""
         items = self.objective.count(labels) if num_items_in_batch is None else num_items_in_batch
-        return (self.objective.loss(outputs, labels) / items.to(labels.device).clamp(min=1)).sum()
+        items = items.to(labels.device).clamp(min=1)
+        loss = (self.objective.loss(outputs, labels) / items).sum()
+        extra = outputs.get("aux_loss") if torch.is_grad_enabled() else None  # of routers, a mean over this micro-batch
+        if extra is None:
+            return loss
+        return loss + extra * (self.objective.count(labels).sum() / items.sum())
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
         """Of all micro-batches and processes of a step: the Trainer's knows one kind of items only."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ class TokenInputs:
     def __init__(self) -> None:
         self.mask: torch.Tensor | None = None
         self.ids: torch.Tensor | None = None
+        self.heard: list[Routing] | None = None  # while a model collects what its routers say
 
     def __deepcopy__(self, memo: dict) -> TokenInputs:
         """A copied model gets one of its own, empty; its layers go on sharing it."""
@@ -43,13 +44,15 @@ class TokenInputs:
 
         Masks of four dimensions (prepared for attention) say nothing about single tokens and are passed over.
         """
-        names = list(inspect.signature(stack.forward).parameters)
+        names = tuple(inspect.signature(stack.forward).parameters)
+        # a bound method, not a closure: in a copied model the hook belongs to the copied inputs
+        return stack.register_forward_pre_hook(partial(self._read, names, (mask, ids)), with_kwargs=True)
 
-        def read(_module: nn.Module, arguments: tuple, named: dict[str, Any]) -> None:
-            given = {**dict(zip(names, arguments)), **named}
-            self.mask, self.ids = (_of_tokens(given.get(name)) for name in (mask, ids))
-
-        return stack.register_forward_pre_hook(read, with_kwargs=True)
+    def _read(
+        self, names: tuple[str, ...], wanted: tuple[str, str], _stack: nn.Module, arguments: tuple, named: dict
+    ) -> None:
+        given = {**dict(zip(names, arguments)), **named}
+        self.mask, self.ids = (_of_tokens(given.get(name)) for name in wanted)
 
 
 def _of_tokens(given: object) -> torch.Tensor | None:
@@ -79,6 +82,8 @@ class MoELayer(nn.Module):
         mask = self.inputs.mask if mask is None else mask
         ids = self.inputs.ids if ids is None else ids
         routing = self.router(x, mask, ids)
+        if self.inputs.heard is not None:
+            self.inputs.heard.append(routing)
         return self.experts(x, routing.indices, routing.gates)
 
 

@@ -291,6 +291,6 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
             select=choosing if chooses else None,
             metric=metric if chooses else None,
             lower=lower,
-            callbacks=tuple(callbacks),
+            callbacks=(*callbacks, *getattr(model, "training_callbacks", tuple)()),
             label=prepare.label_of(data) if progress else None,
         )
