@@ -25,7 +25,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from fractions import Fraction
 
 from .errors import DataError, unknown
 
