@@ -1,9 +1,10 @@
-"""Scores: GLUE's by task, SQuAD's exact match and F1, perplexity, and the averages of the three papers.
+"""Scores: GLUE's by task, SQuAD's exact match and F1, the averages of the three papers; and those of generated text.
 
-Thin over scikit-learn and scipy. All scores are **per cent**, as the papers print them. A score is a number or an
-error, never NaN: where predictions or labels are all alike, a correlation is undefined and counts as 0 (scikit-learn's
-convention for Matthews; here for Pearson and Spearman too), which is what a model that has learnt nothing deserves.
-F1 is that of the class "equivalent" (MRPC) or "duplicate" (QQP), and 0 where that class is neither predicted nor there.
+`bleu`, `self_bleu` and `perplexity` have files of their own and are found here too. The rest is thin over scikit-learn
+and scipy. All scores but perplexity are **per cent**, as the papers print them. A score is a number or an error, never
+NaN: where predictions or labels are all alike, a correlation is undefined and counts as 0 (scikit-learn's convention
+for Matthews; here for Pearson and Spearman too), which is what a model that has learnt nothing deserves. F1 is that of
+the class "equivalent" (MRPC) or "duplicate" (QQP), and 0 where that class is neither predicted nor there.
 """
 
 from __future__ import annotations
@@ -16,8 +17,30 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .bleu import bleu, self_bleu, words_and_marks
 from .errors import DataError, unknown
+from .perplexity import perplexity, perplexity_of
 from .tasks import Task, task_named
+
+__all__ = [
+    "AVERAGES",
+    "accuracy",
+    "average",
+    "bleu",
+    "exact_match",
+    "f1",
+    "glue",
+    "matthews",
+    "normalize",
+    "pearson",
+    "perplexity",
+    "perplexity_of",
+    "self_bleu",
+    "spearman",
+    "squad",
+    "word_f1",
+    "words_and_marks",
+]
 
 _GLUE_MPOP = {
     "SST-2": "accuracy",
@@ -146,9 +169,7 @@ def _correlation(function: Any, predictions: Sequence[float], labels: Sequence[f
 _METRICS = {"accuracy": accuracy, "f1": f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}
 
 
-def average(
-    paper: str, scores: Mapping[str, float | Mapping[str, float]], tasks: Iterable[str] | None = None
-) -> float:
+def average(paper: str, scores: Mapping[str, float | Mapping[str, float]], tasks: Iterable[str] | None = None) -> float:
     """That paper's average (a key of AVERAGES) of scores by task, in the unit in which they are given.
 
     scores: {task: number, taken to be the paper's metric} or {task: {metric: number}} as `glue` and `squad` give them;
@@ -300,22 +321,3 @@ def _predicted(predictions: Any) -> dict[str, str]:
         if not isinstance(text, str):
             raise DataError(f"the prediction for {key!r} is {text!r}, expected a text.")
     return given
-
-
-# ------------------------------------------------------------------------------------------------------ perplexity
-
-
-def perplexity(nll_sum: float, tokens: int) -> float:
-    """exp(nll_sum / tokens): `nll_sum` the summed negative log-likelihood in nats, `tokens` the number predicted.
-
-    Infinity where exp overflows (a mean beyond 709 nats). Raises DataError for NaN, a negative sum or no tokens.
-    """
-    if not tokens > 0:
-        raise DataError(f"perplexity over {tokens} tokens: at least one must be predicted.")
-    if math.isnan(nll_sum) or nll_sum < 0:
-        raise DataError(f"the summed negative log-likelihood is {nll_sum}, expected a number that is not negative.")
-    try:
-        return math.exp(nll_sum / tokens)
-    except OverflowError:
-        return math.inf
-

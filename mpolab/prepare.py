@@ -150,7 +150,7 @@ def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings,
     def score(predictions: Any, labels: Any) -> dict[str, float]:
         if kind in ("masked", "causal"):  # (blocks, 2): sum of negative log-likelihoods, number of tokens
             nll, tokens = (float(column) for column in predictions.astype("float64").sum(0))
-            return {"perplexity": metrics.perplexity(nll, tokens)}
+            return {"perplexity": metrics.perplexity_of(nll, tokens)}
         if kind == "span":
             answers = spans.best_answers(texts, windows, predictions, settings.max_answer)
             return metrics.squad(answers, [{"id": row["id"], "answers": row["answers"]} for row in texts])

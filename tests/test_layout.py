@@ -77,7 +77,11 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "hub": {"online", "tasks"},
     "corpora": {"folders", "tasks"},
     "data": {"tasks", "folders", "releases", "corpora", "hub", "grammar", "texts"},
-    "metrics": {"tasks"},
+    "bleu": set(),
+    "perplexity": set(),
+    "metrics": {"tasks", "bleu", "perplexity"},
+    "text_to_text": {"tasks", "sampling", "metrics"},
+    "mixing": {"features"},
     # training
     "settings": set(),
     "meter": set(),

@@ -278,9 +278,9 @@ def test_bad_squad_input(predictions, references, message):
 
 
 def test_perplexity():
-    assert metrics.perplexity(10 * math.log(32), 10) == pytest.approx(32)
-    assert metrics.perplexity(0.0, 1) == 1.0
-    assert metrics.perplexity(1e6, 10) == math.inf
+    assert metrics.perplexity_of(10 * math.log(32), 10) == pytest.approx(32)
+    assert metrics.perplexity_of(0.0, 1) == 1.0
+    assert metrics.perplexity_of(1e6, 10) == math.inf
     for nll, tokens in ((1.0, 0), (math.nan, 3), (-1.0, 3)):
         with pytest.raises(DataError):
-            metrics.perplexity(nll, tokens)
+            metrics.perplexity_of(nll, tokens)
