@@ -61,7 +61,7 @@ def balanced_kmeans(points: torch.Tensor, clusters: int, seed: int = 0) -> torch
 
 def _matched(squares: torch.Tensor, room: int) -> torch.Tensor:
     """(points, centres) distances -> (points,) centre, `room` points each; no pair would rather have each other."""
-    wishes = squares.argsort(1, stable=True)  # (points, centres): of each point, the nearest first
+    wishes = squares.argsort(dim=1, stable=True)  # (points, centres): of each point, the nearest first
     asked = torch.zeros(len(squares), dtype=torch.long, device=squares.device)
     while True:
         chosen = wishes.gather(1, asked[:, None])[:, 0]  # whom each point asks now

@@ -71,13 +71,13 @@ class Router(nn.Module):
         groups = math.prod(leading[:-1]) if len(leading) > 1 else 1
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         wide = wide.reshape(groups, leading[-1], self.hidden)
-        valid = wide.new_ones(wide.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(groups, -1) != 0
+        valid = wide.new_ones(wide.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(wide.shape[:2]) != 0
         places = torch.arange(offset, offset + leading[-1], device=x.device).expand(groups, -1)
-        ids = None if ids is None else ids.reshape(groups, -1)
+        ids = None if ids is None else ids.reshape(wide.shape[:2])
         logits, indices, gates, losses = self._route(wide, valid, ids, places)
         loss = wide.new_zeros(()) + sum(self.weights[name] * value for name, value in losses.items())
         logits = None if logits is None else logits.view(*leading, self.experts)
-        return Routing(logits, indices.view(*leading, -1), gates.view(*leading, -1), losses, loss)
+        return Routing(logits, *(t.view(*leading, t.shape[-1]) for t in (indices, gates)), losses, loss)
 
     def _route(self, x: torch.Tensor, valid: torch.Tensor, ids: torch.Tensor | None, places: torch.Tensor) -> tuple:
         """x (groups, tokens, hidden), the rest (groups, tokens) -> logits (groups, tokens, experts) or None, indices
@@ -349,8 +349,8 @@ class ExpertChoiceRouter(Router):
         if self.group == "batch":
             scores, inside = scores.reshape(1, -1, self.experts), valid.reshape(1, -1)
         scores = scores.masked_fill(~inside[..., None], -1.0)  # below every probability
-        order = scores.argsort(1, descending=True, stable=True)  # (groups, tokens, experts), over tokens
-        place = order.argsort(1)  # a token's place in each expert's list
+        order = scores.argsort(dim=1, descending=True, stable=True)  # (groups, tokens, experts), over tokens
+        place = order.argsort(dim=1)  # a token's place in each expert's list
         room = (self.capacity_factor * inside.sum(1) / self.experts).ceil()[:, None, None]
         taken = ((place < room) & inside[..., None]).view(shape)
         numbers = torch.arange(self.experts, device=x.device).expand(shape)
