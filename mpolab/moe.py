@@ -118,6 +118,8 @@ def to_moe(
         raise unknown("kind of mixture", kind, KINDS)
     if hasattr(model, MOE):
         raise RoutingError("this model has experts already; load the dense one and convert it once.")
+    if not 0 <= mask_probability <= 1:
+        raise RoutingError(f"mask_probability={mask_probability}: it lies between 0 (never) and 1 (always).")
     if mask_probability and kind != "mpoe":
         raise RoutingError(f"mask_probability={mask_probability} masks central tensors, and kind={kind!r} has none.")
     if keep_dense and kind == "moefication":
