@@ -428,6 +428,11 @@ def test_the_oracle_finds_the_active_clusters():
     active = torch.relu(x @ ffn.wi.weight.T)  # (batch, tokens, inner)
     expected = torch.stack([active[..., neurons].sum(-1) for neurons in experts.neurons], -1)
     torch.testing.assert_close(experts.scores(x), expected)
+    signed = block("gpt2")  # gelu is negative, too: what goes into the last matrix counts without its sign
+    clusters = MoEfied.from_ffn(signed, 4)
+    inner = nn.functional.gelu(signed.c_fc(x), approximate="tanh").abs()
+    by_hand = torch.stack([inner[..., neurons].sum(-1) for neurons in clusters.neurons], -1)
+    torch.testing.assert_close(clusters.scores(x), by_hand)
     routing = OracleRouter(experts, 2)(x)
     assert torch.equal(routing.indices, expected.topk(2).indices) and (routing.gates == 1).all()
     errors = [(MoELayer(OracleRouter(experts, k), experts)(x) - ffn(x)).norm().item() for k in (1, 2, 3, 4)]
