@@ -37,7 +37,8 @@ from .errors import CheckpointError, TrainingError
 from .features import Batches, Rows
 from .lamb import lamb
 from .meter import Meter, Streams
-from .objectives import KINDS
+from .mixture import MixedRows
+from .objectives import KINDS, Objective
 from .pretrained import quiet_transformers
 from .watch import TIMES, Bar, Board, Watch
 
@@ -89,7 +90,8 @@ _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
 class Engine(Trainer):
     """A Trainer for one model and the tokenized splits of one task; `training.make_trainer` builds it.
 
-    rows: the tokenized splits; "train" is trained on, `select` names the one that chooses. kind: one of KINDS.
+    rows: the tokenized splits; "train" is trained on, `select` names the one that chooses. kind: one of KINDS, or
+    an objective of its own.
     Attributes besides the Trainer's: rows, watch, batches, streams (the run's random streams). Use it in a `with`
     block, or call `close()` at the end: it takes back what the Trainer and accelerate leave on the model (a patched
     forward, `use_cache`) and closes the bar and the logs.
@@ -99,7 +101,7 @@ class Engine(Trainer):
         self,
         model: nn.Module,
         rows: dict[str, Rows],
-        kind: str,
+        kind: str | Objective,
         settings: Settings,
         collate: Callable[[list], dict[str, torch.Tensor]],
         out: Path | None,
@@ -115,14 +117,18 @@ class Engine(Trainer):
         # The Trainer insists on a folder, even where nothing is written.
         self.work = out or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mpolab-")))
         self.streams = Streams(seed)
-        self.objective = KINDS[kind]
+        self.objective = kind if isinstance(kind, Objective) else KINDS[kind]
         self._scored: Rows | None = None
         self._use_cache = getattr(getattr(model, "config", None), "use_cache", None)
         args = _arguments(settings, self.work, seed)
         micro = settings.micro_batch(args.world_size)
         args.per_device_train_batch_size = micro
         train = rows.get("train")
-        self.batches = Batches(len(train) if train else 1, micro, seed, args.world_size, args.process_index)
+        processes = args.world_size, args.process_index
+        if isinstance(train, MixedRows):
+            self.batches = train.batches(micro, settings.accumulation, seed, *processes)
+        else:
+            self.batches = Batches(len(train) if train else 1, micro, seed, *processes)
         self.per_epoch = -(-len(self.batches) // settings.accumulation)
         args.max_steps = settings.steps(self.per_epoch)
         args.warmup_steps = settings.warmup_steps(args.max_steps)

@@ -26,6 +26,7 @@ from .training import Outcome, Settings
 if TYPE_CHECKING:
     from torch import nn
 
+    from .mixture import TaskMixture
     from .segments import TokenData
 
 SETTINGS = {entry.name for entry in dataclasses.fields(Settings)}
@@ -36,8 +37,9 @@ class Recipe:
     """One experiment.
 
     name, about: a short name, and one sentence for the list. model: for `load_pretrained`. task: for `load_task`; or
-    text: for `load_text`, where there is no task but running text to learn from. method: a key of `recipes.METHODS`;
-    options: what that method reads (a size, the order of cuts, ...).
+    text: for `load_text`, where there is no task but running text to learn from; or tasks: several, for a method that
+    trains on all at once (`Method.several`), with train, select and dev rows of each.
+    method: a key of `recipes.METHODS`; options: what that method reads (a size, the order of cuts, ...).
     settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
     source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
     seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class
@@ -61,6 +63,7 @@ class Recipe:
     seeds: tuple[int, ...] = (0, 1, 2)
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     text: str = ""
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         own = {entry.name for entry in dataclasses.fields(self)} - {"name", "scales", "settings"}
@@ -128,7 +131,7 @@ class Job:
     model: nn.Module | None
     tokenizer: Any
     pretrained: Pretrained | None
-    data: TaskData | TextData | TokenData
+    data: TaskData | TaskMixture | TextData | TokenData
     settings: Settings
     out: Path
     progress: bool
@@ -167,7 +170,8 @@ class Method:
     """prepare: what is done to `job.model` before it is trained (must come out alike each time: a run that is resumed
     prepares again). train: how it is trained; what it returns goes into the record.
     options: the names that a recipe's `options` may have. check: raises where the job's recipe, data or processes do
-    not fit, before anything is computed. needs_model: False: none is loaded.
+    not fit, before anything is computed. needs_model: False: none is loaded before it prepares. several: whether it is
+    for the `tasks` of a recipe together, and not for one task or text.
     """
 
     about: str
@@ -176,6 +180,7 @@ class Method:
     options: Collection[str] = ()
     check: Callable[[Job], None] = as_it_is
     needs_model: bool = True
+    several: bool = False
 
 
 FLOORS: dict[str, Method] = {

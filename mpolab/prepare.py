@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import features, metrics, spans
+from . import features, metrics, multitask, spans
 from .data import TaskData, TextData
 from .errors import DataError, TrainingError, unknown
+from .mixture import MixedRows, TaskMixture
+from .objectives import Objective
 from .segments import Segments, TokenData
 from .settings import Settings
 
@@ -75,12 +77,24 @@ def start_at_the_mean(model: nn.Module, new: Sequence[str], data: TaskData) -> f
     return mean
 
 
+Data = TaskData | TaskMixture | TextData | TokenData
+"""What can be trained on."""
+
+
+def of_tasks(data: Data) -> bool:
+    """Whether the data are a task's, or several tasks', and no running text."""
+    return isinstance(data, TaskData | TaskMixture)
+
+
 # What stands in `objectives.KINDS` for each kind of task.
 _OBJECTIVES = {"single": "class", "pair": "class", "regression": "score", "span": "span"}
 
 
-def kind_of(model: nn.Module, data: TaskData | TextData | TokenData, objective: str | None) -> tuple[str, str, bool]:
+def kind_of(model: nn.Module, data: Data, objective: str | None) -> tuple[str | Objective, str, bool]:
     """(kind of objective, the metric that chooses, whether lower is better)."""
+    if isinstance(data, TaskMixture):
+        multitask.check_heads(model, data)
+        return multitask.objective_of(data.tasks), multitask.MEAN, False
     if isinstance(data, TokenData):
         return "pretraining", "loss", True
     if isinstance(data, TextData):
@@ -94,6 +108,12 @@ def kind_of(model: nn.Module, data: TaskData | TextData | TokenData, objective: 
     kind = _OBJECTIVES.get(task.kind)
     if kind is None:
         raise TrainingError(f"task {task.name!r} is of kind {task.kind!r}; trained are: {', '.join(_OBJECTIVES)}.")
+    heads = multitask.heads_of(model)
+    if heads is not None:
+        raise TrainingError(
+            f"the model has heads for {', '.join(heads)}, and the data are of {task.name} alone: take "
+            f"multitask.one_head(model, {task.name!r}), or data of all of them (TaskMixture)."
+        )
     outputs = getattr(model.config, "num_labels", task.num_labels)
     if kind != "span" and outputs != task.num_labels:
         raise TrainingError(
@@ -103,27 +123,25 @@ def kind_of(model: nn.Module, data: TaskData | TextData | TokenData, objective: 
     return kind, task.main_metric, False
 
 
-def scored_splits(data: TaskData | TextData | TokenData) -> tuple[str, ...]:
+def scored_splits(data: Data) -> tuple[str, ...]:
     """The splits that are scored beside training: never a task's test set, which is not ours to look at."""
-    if not isinstance(data, TaskData):
+    if not of_tasks(data):
         return tuple(split for split in ("valid", "test") if split in data.splits)
     return tuple(split for split in data.splits if split == "select" or split.startswith("dev"))
 
 
-def reported_splits(data: TaskData | TextData | TokenData) -> tuple[str, ...]:
-    if not isinstance(data, TaskData):
+def reported_splits(data: Data) -> tuple[str, ...]:
+    if not of_tasks(data):
         return ("test",) if "test" in data.splits else ("valid",)
     return tuple(split for split in data.splits if split.startswith("dev"))
 
 
-def label_of(data: TaskData | TextData | TokenData) -> str:
-    return data.task.name if isinstance(data, TaskData) else data.name
-
-
-def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings, seed: int) -> features.Rows | Segments:
+def tokenized(model, tokenizer, data, split: str, kind, settings: Settings, seed: int) -> features.Rows | Segments:
     """A split, tokenized, with the function that scores it. Rows that are only scored stand longest first, so that
     a batch has little padding and a model that does not fit into memory fails at once.
     """
+    if isinstance(data, TaskMixture):
+        return _mixed(model, tokenizer, data, split, settings, seed)
     if isinstance(data, TokenData):
         return data.rows(split, tokenizer, seed)
     texts = data.splits.get(split)
@@ -158,6 +176,20 @@ def tokenized(model, tokenizer, data, split: str, kind: str, settings: Settings,
         return metrics.glue(data.task, found, labels)
 
     return features.Rows(encoded, score, masker)
+
+
+def _mixed(model, tokenizer, data: TaskMixture, split: str, settings: Settings, seed: int) -> MixedRows:
+    """A split of several tasks; those that do not have it have no part in it."""
+    parts = [
+        tokenized(model, tokenizer, part, split, _OBJECTIVES[part.task.kind], settings, seed)
+        if part.splits.get(split)
+        else None
+        for part in data.parts
+    ]
+    if not any(parts):
+        raise DataError(f"no task has rows in split {split!r}; there are {', '.join(data.splits) or 'none'}.")
+    score = multitask.score_of(data.tasks, parts)
+    return MixedRows(parts, data.temperature, score, longest_first=split != "train")
 
 
 def copied(tokenizer: Any, config: Any) -> Any:

@@ -11,6 +11,7 @@ is asked for again; a recipe that was changed in between, or that gets other row
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from .corpora import SEPARATOR
 from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
 from .jobs import FLOORS, Job, Method, Recipe
+from .mixture import TaskMixture, check_tasks
 from .prepare import start_at_the_mean
 from .pretrained import load_pretrained
 from .runs import Record
@@ -127,6 +129,7 @@ def run(
             raise UnknownNameError(f"the method {at.method!r} reads no options, and the recipe has {option!r}.")
         if option not in method.options:
             raise unknown(f"option of the method {at.method!r}", option, method.options)
+    _check_several(at, method)
     data = rows(at, seed, data_dir, source)
     leader = int(os.environ.get("RANK", "0")) == 0
     which = hashlib.sha256(json.dumps(data.sha256, sort_keys=True).encode()).hexdigest()[:8]
@@ -168,6 +171,18 @@ def run(
     return record
 
 
+def _check_several(recipe: Recipe, method: Method) -> None:
+    """Raises TrainingError where the recipe has several tasks and its method is for one, or the other way round."""
+    if bool(recipe.tasks) == method.several:
+        return
+    has = f"the tasks {', '.join(recipe.tasks)}" if recipe.tasks else f"only {recipe.task or recipe.text!r}"
+    fitting = ", ".join(repr(name) for name, known in METHODS.items() if known.several == bool(recipe.tasks))
+    raise TrainingError(
+        f"the recipe {recipe.name!r} has {has}, and its method {recipe.method!r} is for "
+        f"{'several tasks, given as tasks=(...)' if method.several else 'one task'}. Methods that fit: {fitting}."
+    )
+
+
 def _load_model(job: Job) -> None:
     """Puts the recipe's model into the job, with the head of its task, and its tokenizer."""
     task = job.data.task
@@ -190,7 +205,7 @@ def _load_model(job: Job) -> None:
 
 def rows(
     recipe: Recipe, seed: int = 0, data_dir: str | os.PathLike | None = None, source: str | None = None
-) -> TaskData | TextData:
+) -> TaskData | TaskMixture | TextData:
     """The rows (or the running text) that a recipe, at its scale, asks for, drawn with the run's seed.
 
     Raises what `load_task` raises, and DataNotFoundError where only the offline grammar has rows for a recipe of a real
@@ -198,6 +213,11 @@ def rows(
     """
     if recipe.text:
         return _running_text(recipe, data_dir, source or recipe.source)
+    if recipe.tasks:
+        check_tasks([task_named(task) for task in recipe.tasks])
+        alone = [dataclasses.replace(recipe, task=task, tasks=()) for task in recipe.tasks]
+        parts = tuple(rows(each, seed, data_dir, source) for each in alone)
+        return TaskMixture(parts, recipe.options.get("temperature", 1.0))
     task, asked = task_named(recipe.task), source
     source = source or ("folder" if data_dir is not None else recipe.source)
     sizes = None
@@ -243,7 +263,7 @@ def listing() -> list[dict[str, Any]]:
             "name": recipe.name,
             "about": recipe.about,
             "model": recipe.model,
-            "task": recipe.task or recipe.text,
+            "task": recipe.task or recipe.text or ", ".join(recipe.tasks),
             "method": recipe.method,
             "scales": list(recipe.scales),
             "seeds": list(recipe.seeds),

@@ -80,7 +80,7 @@ class Record:
     def stands_in(self) -> bool:
         """Whether its rows are the offline grammar's, and those of its recipe are not: it says nothing of the task."""
         made_here = str(self.data.get("task", "")).startswith("toy-") or self.data.get("corpus") in OFFLINE_TEXTS
-        asked = str(self.fields.get("task", "")).startswith("toy-") or self.fields.get("text") in OFFLINE_TEXTS
+        asked = _asked(self.fields).startswith("toy-") or self.fields.get("text") in OFFLINE_TEXTS
         return made_here and not asked and self.fields.get("source") != "offline"
 
     def save(self, results: Path | None = None) -> Path:
@@ -189,6 +189,11 @@ def asked_scale(scale: str | None = None) -> str | None:
     return scale
 
 
+def _asked(fields: dict[str, Any]) -> str:
+    """The task, or tasks, that a recipe is about; empty where it is about a text."""
+    return str(fields.get("task") or ", ".join(fields.get("tasks", ())))
+
+
 def load_or_run(
     recipe: Runnable, scale: str | None = None, seed: int = 0, results: Path | None = None, **options: Any
 ) -> Record:
@@ -219,7 +224,7 @@ def load_or_run(
     if record.stands_in:
         raise CheckpointError(
             f"the record of {recipe.name!r} ({found}, seed {seed}) is of {record.data['task']}, made by the offline "
-            f"grammar, and not of {record.fields['task']}. Run it again with scale={found!r} and data_dir=, the folder "
+            f"grammar, and not of {_asked(record.fields)}. Run it again with scale={found!r} and data_dir=, the folder "
             "of the data sets."
         )
     changed = stale(record, recipe)

@@ -15,16 +15,18 @@ model's parameters may be replaced by others (of other shapes) between segments,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from . import training
-from .data import TaskData, TextData
 from .errors import TrainingError
 from .pretrained import quiet_transformers
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .prepare import Data
 
 
 class Session:
@@ -42,7 +44,7 @@ class Session:
         self,
         model: nn.Module,
         tokenizer: Any,
-        data: TaskData | TextData,
+        data: Data,
         settings: Settings | None = None,
         seed: int = 0,
         objective: str | None = None,

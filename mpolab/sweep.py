@@ -95,7 +95,7 @@ def sweep(
             dataclasses.replace(at.settings, **{key: value})  # complains about what cannot be meant
     if not at.task or not recipes.METHODS[at.method].needs_model or at.select == 0:
         raise TrainingError(
-            f"the recipe {recipe.name!r} cannot be swept: it needs a task, a method that trains, and a select split."
+            f"the recipe {recipe.name!r} cannot be swept: it needs one task, a method that trains, and a select split."
         )
     metric = task_named(at.task).main_metric
     points = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]

@@ -35,6 +35,8 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .mixture import TaskMixture
+    from .prepare import Data
     from .segments import TokenData
 
 __all__ = ["Outcome", "Settings", "evaluate", "fine_tune", "make_trainer", "pretrain", "train_lm"]
@@ -79,7 +81,7 @@ class Outcome:
 def fine_tune(
     model: nn.Module,
     tokenizer: Any,
-    data: TaskData,
+    data: TaskData | TaskMixture,
     settings: Settings | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
@@ -90,7 +92,8 @@ def fine_tune(
     """Trains `model` in place on data's "train" split and scores it on "select" and "dev" (and "dev_mismatched").
 
     model: a Hugging Face model whose head fits the task (`load_pretrained(name, head=..., num_labels=...)`): classes
-    for kinds "single" and "pair", one output for "regression", begin and end for "span". Parameters that do not
+    for kinds "single" and "pair", one output for "regression", begin and end for "span"; for several tasks
+    (`TaskMixture`) one head each, see `multitask`. Parameters that do not
     require a gradient stay as they are. It ends in eval mode, on the device of the training.
     seed: of the order of rows, of dropout and masks. The caller's random streams are not touched.
     out: a folder for checkpoints (the last and the best one) and TensorBoard logs; None = nothing is written.
@@ -149,7 +152,7 @@ def pretrain(
 def evaluate(
     model: nn.Module,
     tokenizer: Any,
-    data: TaskData | TextData | TokenData,
+    data: Data,
     splits: Sequence[str] | None = None,
     settings: Settings | None = None,
     seed: int = 0,
@@ -166,7 +169,7 @@ def evaluate(
 def make_trainer(
     model: nn.Module,
     tokenizer: Any,
-    data: TaskData | TextData | TokenData,
+    data: Data,
     settings: Settings | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
@@ -207,7 +210,7 @@ def _run(model, tokenizer, data, settings, seed, out, resume, progress, callback
         return _outcome(engine, scores, checkpoint)
 
 
-def _resume_point(engine: Engine, data: TaskData | TextData | TokenData, seed: int, resume: bool) -> Path | None:
+def _resume_point(engine: Engine, data: Data, seed: int, resume: bool) -> Path | None:
     """The checkpoint to go on from, with the watch as it was then; and a note in the folder whose it is."""
     shapes = [[name, list(p.shape), p.requires_grad] for name, p in engine.model.named_parameters()]
     about = {
@@ -268,7 +271,7 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
     prepare.check_model(model, tokenizer, settings)
     kind, metric, lower = prepare.kind_of(model, data, objective)
     tokenizer = prepare.copied(tokenizer, model.config)
-    choosing = "select" if isinstance(data, TaskData) else "valid"
+    choosing = "select" if prepare.of_tasks(data) else "valid"
     wanted = splits or ("train", *prepare.scored_splits(data))
     if splits is None and choosing not in wanted and settings.patience is not None:
         raise TrainingError(
@@ -292,5 +295,5 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
             metric=metric if chooses else None,
             lower=lower,
             callbacks=(*callbacks, *getattr(model, "training_callbacks", tuple)()),
-            label=prepare.label_of(data) if progress else None,
+            label=data.name if progress else None,
         )

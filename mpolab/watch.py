@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from .features import Batches
-
 if TYPE_CHECKING:
+    from .features import Batches
+    from .mixture import MixedBatches
     from .settings import Settings
 
 TIMES = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time"}
@@ -32,7 +32,7 @@ class Watch(TrainerCallback):
         settings: Settings,
         total: int,
         per_epoch: int,
-        batches: Batches,
+        batches: Batches | MixedBatches,
         metric: str | None,
         lower: bool = False,
         saving: bool = False,

@@ -104,7 +104,7 @@ def _recorded(recipe: Recipe, path: Path, arguments: argparse.Namespace, quiet: 
         if rows.describe()["sha256"] != record.data["sha256"]:
             raise CheckpointError(
                 f"{str(path)!r} is of other rows ({record.data['task']}; {record.data['origin']}) than those asked for "
-                f"({rows.task.name}; {rows.origin}). --force runs it again on these and replaces that record."
+                f"({rows.name}; {rows.origin}). --force runs it again on these and replaces that record."
             )
     say(f"nothing was run: this is the record {path} of {record.date[:10]}; --force runs it again", quiet)
     return record
