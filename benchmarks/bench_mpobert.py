@@ -1,9 +1,11 @@
 """Speed and memory of MPOBERT beside transformers' BERT and ALBERT of the same shape, and of the two ways to rebuild.
 
-    python benchmarks/bench_mpobert.py [--quick] [--only training,eval,memory,rebuild] [--repeats N] [--json FILE]
+    python benchmarks/bench_mpobert.py [--quick] [--only training,eval,memory,rebuild,accelerations] [--repeats N]
+                                        [--json FILE]
 
 All contenders run in one process on the same tokens, in turns (A B C A B C ...), after a warm-up; a ratio is the median
 over the rounds. sdpa attention and no dropout everywhere. `memory` runs one step each in a process of its own.
+`accelerations`: what each way to make a step of pre-training faster buys (accelerations.py).
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel
 
 sys.path[:0] = [folder for folder in [str(Path(__file__).resolve().parent)] if folder not in sys.path]
 
+from accelerations import accelerations  # noqa: E402
+from accelerations import table as accelerations_table  # noqa: E402
 from bench_decomposition import machine, print_table  # noqa: E402
 from bench_layers import in_turns, judged, over  # noqa: E402
 
@@ -32,7 +36,7 @@ from mpolab.mpobert import MPOBertModel  # noqa: E402
 from mpolab.mpobert_config import MPOBertConfig  # noqa: E402
 from mpolab.rebuild import rebuild  # noqa: E402
 
-SECTIONS = ("training", "eval", "memory", "rebuild")
+SECTIONS = ("training", "eval", "memory", "rebuild", "accelerations")
 SHAPE = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 12,
          "hidden_act": "gelu"}  # fmt: skip
 BATCH, TOKENS = 16, 128
@@ -167,7 +171,8 @@ def rebuilding(rounds: int, quick: bool) -> list[dict]:
     return rows
 
 
-RUN = {"training": training, "eval": evaluation, "memory": memory, "rebuild": rebuilding}
+RUN = {"training": training, "eval": evaluation, "memory": memory, "rebuild": rebuilding,
+       "accelerations": accelerations}  # fmt: skip
 
 
 def shown(section: str, rows: list[dict]) -> None:
@@ -182,6 +187,8 @@ def shown(section: str, rows: list[dict]) -> None:
         for row in rows:
             limit = MEMORY if row["model"].startswith("MPOBERT") else None
             table.append((row["model"], str(row["layers"]), f"{row['peak_mb']:.0f}", judged(row["over_bert"], limit)))
+    elif section == "accelerations":
+        table = accelerations_table(rows)
     else:
         table = [("hidden", "layers", "matrix", "layer ms", "batch ms", "batch / layer", "rule")]
         for row in rows:

@@ -12,12 +12,16 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from .errors import DataError, DataNotFoundError
 from .folders import decode, find_file, folder_given, has_suffix, listing, plain, read_bytes, sha256, variant_names
+from .reading import Documents
 from .tasks import TextData
 
 SEPARATOR = r"<\|endoftext\|>"
@@ -163,7 +167,10 @@ def _read(path: Path, folder: Path, cut: Callable[[str], list[str]]) -> tuple[li
 def recurring(texts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """A note if pieces of train stand in valid or test too: published splits are left as they are, and said so."""
     held = {" ".join(piece.split()) for split, pieces in texts.items() if split != "train" for piece in pieces}
-    count = sum(" ".join(piece.split()) in held for piece in texts.get("train", ()))
+    return _recurring(sum(" ".join(piece.split()) in held for piece in texts.get("train", ())))
+
+
+def _recurring(count: int) -> tuple[str, ...]:
     return (f"{count:,} of train's pieces stand in valid or test too (left as published)",) if count else ()
 
 
@@ -203,12 +210,18 @@ def find_plain(name: str | os.PathLike, data_dir: str | os.PathLike | None) -> t
 
 
 def read_plain(
-    name: str, paths: Sequence[Path], splits: Sequence[str] | None = None, seed: int = 0, separator: str = SEPARATOR
+    name: str,
+    paths: Sequence[Path],
+    splits: Sequence[str] | None = None,
+    seed: int = 0,
+    separator: str = SEPARATOR,
+    streamed: bool = False,
 ) -> TextData:
     """Plain text files -> documents by split: those that the files' names say, or else a division made here.
 
-    separator: a regular expression; lines that match it as a whole end a document. Raises DataError for files that
-    are empty, cut short or not UTF-8, and for files of which some are marked train, valid or test and others not.
+    separator: a regular expression; lines that match it as a whole end a document. streamed: the documents stay in
+    their files (`StreamedText`) and are the same. Raises DataError for files that are empty, cut short or not UTF-8,
+    and for files of which some are marked train, valid or test and others not.
     """
     marks = [(_SPLIT_WORD.findall(_TEXT_FILE.sub("", path.name)) or [""])[-1].lower() for path in paths]
     marks = [{"validation": "valid", "dev": "valid"}.get(mark, mark) for mark in marks]
@@ -219,27 +232,36 @@ def read_plain(
             "put the others elsewhere."
         )
     folder = paths[0].parent
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, Any] = {}
     files: dict[str, dict[str, str]] = {}
-    for path, mark in zip(paths, marks):
-        pieces, about = _read(path, folder, lambda text: documents(text, separator))
-        texts.setdefault(mark, []).extend(pieces)
-        files[path.name] = about
+    if streamed:
+        for mark in dict.fromkeys(marks):
+            of_mark = [path for path, other in zip(paths, marks) if other == mark]
+            texts[mark] = Documents.of(of_mark, separator, digests=len(set(marks)) == 1)
+            for path, checksum in zip(of_mark, texts[mark].scan.sha256):
+                files[path.name] = {"file": path.relative_to(folder).as_posix(), "sha256": checksum}
+        files = {path.name: files[path.name] for path in paths}
+    else:
+        for path, mark in zip(paths, marks):
+            pieces, about = _read(path, folder, lambda text: documents(text, separator))
+            texts.setdefault(mark, []).extend(pieces)
+            files[path.name] = about
     origin = f"plain text: {', '.join(files)}"
     if len(files) > 6:
         origin = f"plain text: {len(files)} files of the folder {folder.resolve().name}"
     notes: tuple[str, ...]
     if len(texts) == 1:
-        texts, notes = divide(next(iter(texts.values())), seed)
+        texts, notes = (_divide_streamed if streamed else divide)(next(iter(texts.values())), seed)
     else:
         texts = {split: texts[split] for split in TEXT_SPLITS if split in texts}
-        notes = recurring(texts)
+        notes = _recurring_streamed(texts) if streamed else recurring(texts)
     missing = [split for split in splits or ("train", "valid") if split not in texts]
     if missing:
         raise DataNotFoundError(f"{name}: no file of {', '.join(missing)} among {', '.join(files)}.")
     if splits is not None:
         texts = {split: texts[split] for split in splits}
-    return TextData(name, texts, origin, "document", str(folder), files, notes)
+    made = StreamedText if streamed else TextData
+    return made(name, texts, origin, "document", str(folder), files, notes)
 
 
 def divide(pieces: Sequence[str], seed: int) -> tuple[dict[str, list[str]], tuple[str, ...]]:
@@ -254,7 +276,7 @@ def divide(pieces: Sequence[str], seed: int) -> tuple[dict[str, list[str]], tupl
         held = max(1, round(SHARES[1] * len(pieces)))
         chosen = {"train": order[2 * held :], "valid": order[:held], "test": order[held : 2 * held]}
         texts = {split: [pieces[k] for k in sorted(numbers)] for split, numbers in chosen.items()}
-        return texts, (f"divided here, by documents drawn with seed {seed}: 90, 5 and 5 per cent",)
+        return texts, (_BY_DOCUMENTS.format(seed=seed),)
     texts = {split: [] for split in TEXT_SPLITS}
     for piece in pieces:
         lines = piece.splitlines(keepends=True)
@@ -268,10 +290,65 @@ def divide(pieces: Sequence[str], seed: int) -> tuple[dict[str, list[str]], tupl
         for split, part in zip(TEXT_SPLITS, (lines[:first], lines[first:second], lines[second:])):
             if part:
                 texts[split].append("".join(part))
+    _refuse_short(texts, len(pieces), sum(map(len, pieces)))
+    return texts, (_BY_LINES,)
+
+
+_BY_DOCUMENTS = "divided here, by documents drawn with seed {seed}: 90, 5 and 5 per cent"
+_BY_LINES = "divided here: the first 90 per cent of every document, the next 5 and the last 5"
+
+
+def _refuse_short(texts: Mapping[str, Sequence[Any]], documents: int, characters: int) -> None:
     short = [split for split, found in texts.items() if not found]
     if short:
         raise DataError(
-            f"{len(pieces)} documents with {sum(map(len, pieces)):,} characters are too little to divide: nothing is "
-            f"left for {', '.join(short)}. Give more text, or files marked train, valid and test."
+            f"{documents} documents with {characters:,} characters are too little to divide: nothing is left for "
+            f"{', '.join(short)}. Give more text, or files marked train, valid and test."
         )
-    return texts, ("divided here: the first 90 per cent of every document, the next 5 and the last 5",)
+
+
+# ------------------------------------------------------------------------------------ plain text that stays in files
+
+
+class StreamedText(TextData):
+    """As TextData, with `reading.Documents` for splits: nothing of the text is kept, and it may exceed the memory."""
+
+    @cached_property
+    def words(self) -> dict[str, int]:
+        return {split: found.words for split, found in self.splits.items()}
+
+    @cached_property
+    def sha256(self) -> dict[str, str]:
+        return {split: found.sha256 for split, found in self.splits.items()}
+
+
+def _recurring_streamed(texts: Mapping[str, Documents]) -> tuple[str, ...]:
+    held = {digest for split, found in texts.items() if split != "train" for digest in found.normalised()}
+    return _recurring(sum(digest in held for digest in texts["train"].normalised()) if "train" in texts else 0)
+
+
+def _divide_streamed(found: Documents, seed: int) -> tuple[dict[str, Documents], tuple[str, ...]]:
+    """As `divide`, which says how."""
+    _, first = np.unique(found.scan.digests.view("V16").ravel(), return_index=True)
+    found = found.choose(np.sort(first))
+    count = len(found)
+    if count >= MANY_DOCUMENTS:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).numpy()
+        held = max(1, round(SHARES[1] * count))
+        chosen = {"train": order[2 * held :], "valid": order[:held], "test": order[held : 2 * held]}
+        drawn = {split: found.choose(found.numbers[np.sort(places)]) for split, places in chosen.items()}
+        return drawn, (_BY_DOCUMENTS.format(seed=seed),)
+    targets = [[share * float(size) for share in (SHARES[0], SHARES[0] + SHARES[1])] for size in found.characters]
+    nearest = [[0, 0] for _ in range(count)]
+    for place, end in found.line_ends():
+        for k, target in enumerate(targets[place]):
+            if abs(end - target) < abs(nearest[place][k] - target):
+                nearest[place][k] = end
+    spans: dict[str, dict[int, tuple[int, int]]] = {split: {} for split in TEXT_SPLITS}
+    for number, size, (first_end, second_end) in zip(found.numbers.tolist(), found.characters.tolist(), nearest):
+        ends = (0, first_end, second_end, size)
+        for split, begin, end in zip(TEXT_SPLITS, ends, ends[1:]):
+            if end > begin:
+                spans[split][number] = (begin, end)
+    _refuse_short(spans, count, int(found.characters.sum()))
+    return {split: found.choose(sorted(cuts), cuts) for split, cuts in spans.items()}, (_BY_LINES,)

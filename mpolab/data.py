@@ -193,6 +193,7 @@ def load_text(
     splits: Sequence[str] | None = None,
     seed: int = 0,
     separator: str = SEPARATOR,
+    streamed: bool = False,
 ) -> TextData:
     """The corpus called `name`, for language modelling.
 
@@ -203,6 +204,8 @@ def load_text(
     source, data_dir: as in `load_task`. The last resort for a known corpus is "stdlib", under that name.
     splits: those wanted. A corpus of the table must have all three, plain text train and valid.
     seed: of the division of text that has no splits of its own. separator: the line that ends a document in plain text.
+    streamed: plain text stays in its files, as `corpora.StreamedText`, and is read when it is needed; the corpora of
+    the table, whose sizes are known, are kept in memory all the same.
 
     Raises UnknownNameError, DataNotFoundError and DataError as `load_task` does.
     """
@@ -223,7 +226,7 @@ def load_text(
         return _offline_text(known, splits, seed, "")
     corpus = corpus_named(text) if known else None
     if corpus is None and known != "imdb" and not known.startswith("imdb-"):
-        return _plain_text(name, source, data_dir, splits, seed, separator)
+        return _plain_text(name, source, data_dir, splits, seed, separator, streamed)
     if source == "offline":
         return _offline_text("stdlib", splits, seed, f" (offline set for {text})")
     if corpus is None:
@@ -270,6 +273,7 @@ def _plain_text(
     splits: Sequence[str] | None,
     seed: int,
     separator: str,
+    streamed: bool,
 ) -> TextData:
     path = Path(name).expanduser()
     if data_dir is None and not path.exists() and not isinstance(name, os.PathLike) and len(path.parts) == 1:
@@ -277,7 +281,7 @@ def _plain_text(
     if source not in (None, "folder"):
         raise DataError(f"{os.fspath(name)!r} is no known corpus but a file or folder: source={source!r} has none.")
     found, files = find_plain(name, data_dir)
-    return read_plain(found, files, splits, seed, separator)
+    return read_plain(found, files, splits, seed, separator, streamed)
 
 
 def _reviews(

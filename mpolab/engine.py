@@ -10,6 +10,7 @@ What is changed, and why:
 - **Checkpoints.** Whole or not at all, loaded strictly (`snapshots`).
 - **Gradients.** A callback with `on_backward_end` sees those of a whole step before they are clipped: the Trainer's own
   `on_pre_optimizer_step` comes after.
+- **FSDP.** The model is divided here and not by the Trainer, which on a CPU would not (`sharded` says why).
 - **Learning rates.** MPO tensors may have their own; biases and the gains of norms do not decay.
 
 Importing this file imports transformers' Trainer, which takes seconds: `training` does it when a training begins.
@@ -40,6 +41,7 @@ from .meter import Meter, Streams
 from .mixture import MixedRows
 from .objectives import KINDS, Objective
 from .pretrained import quiet_transformers
+from .sharded import Sharded, total_norm
 from .watch import TIMES, Bar, Board, Watch
 
 if TYPE_CHECKING:
@@ -92,9 +94,10 @@ class Engine(Trainer):
 
     rows: the tokenized splits; "train" is trained on, `select` names the one that chooses. kind: one of KINDS, or
     an objective of its own.
-    Attributes besides the Trainer's: rows, watch, batches, streams (the run's random streams). Use it in a `with`
-    block, or call `close()` at the end: it takes back what the Trainer and accelerate leave on the model (a patched
-    forward, `use_cache`) and closes the bar and the logs.
+    Attributes besides the Trainer's: rows, watch, batches, streams (the run's random streams), whole (the caller's
+    model; with `parallel="fsdp"` it is trained as a divided copy, and gets the weights at the end of the block). Use it
+    in a `with` block, or call `close()` at the end: it takes back what the Trainer and accelerate leave on the model (a
+    patched forward, `use_cache`) and closes the bar and the logs.
     """
 
     def __init__(
@@ -134,6 +137,9 @@ class Engine(Trainer):
         args.warmup_steps = settings.warmup_steps(args.max_steps)
         self.watch = Watch(settings, args.max_steps, self.per_epoch, self.batches, metric, lower, self.saving)
         self.meter: Meter | None = None
+        self.whole = model
+        self.sharded = Sharded(model, args.device.type) if settings.parallel == "fsdp" and train else None
+        model = model if self.sharded is None else self.sharded.model
         super().__init__(
             model=model,
             args=args,
@@ -145,6 +151,8 @@ class Engine(Trainer):
             preprocess_logits_for_metrics=lambda logits, labels: logits,
             callbacks=[self.watch],
         )
+        # Divided already: the Trainer is to prepare autocast, and to wrap nothing.
+        self.is_distributed_loading_by_transformers = self.sharded is not None
         self.model_accepts_loss_kwargs = False  # its loss is not used, and its forward need not know of our counting
         self.remove_callback(PrinterCallback)
         ours: list[TrainerCallback] = [Board(self.work / "tensorboard")] if self.saving else []
@@ -234,12 +242,34 @@ class Engine(Trainer):
         if getattr(optimizer, "found_inf", None) is not None:
             return  # fp16: the loss scaler looks itself, and leaves out such a step
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if grads and not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
+        if grads and not torch.isfinite(total_norm(grads)):
             raise TrainingError(
                 f"the gradients at step {self.state.global_step + 1} of {self.watch.total} are not finite, so training "
                 f"stopped before it. {self.last_good()} A smaller learning rate, a longer warm-up or precision='fp32' "
                 "usually helps."
             )
+
+    def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
+        if self.sharded is None:
+            return super()._clip_grad_norm(model)
+        parameters = [p for p in model.parameters() if p.grad is not None]
+        norm = total_norm([p.grad for p in parameters])
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
+        return norm
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: torch.Tensor | None = None) -> float:
+        if self.sharded is not None and grad_norm is None:
+            grad_norm = total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        return super()._get_grad_norm(model, grad_norm)
+
+    @contextlib.contextmanager
+    def _defer_fsdp_gradient_reduction(self):
+        """Around all micro-batches of a step but the last: their gradients are added up before they are exchanged."""
+        self.model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self.model.set_requires_gradient_sync(True)
 
     def last_good(self) -> str:
         """What a run that cannot go on still has."""
@@ -296,14 +326,16 @@ class Engine(Trainer):
     def _save_checkpoint(self, model, trial=None, metrics=None) -> None:
         step = self.state.global_step
         self.spend()
-        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters() if parameter.requires_grad):
+        if self.sharded is not None:
+            self.sharded.gather()
+        if not all(torch.isfinite(parameter).all() for parameter in self.whole.parameters() if parameter.requires_grad):
             raise TrainingError(f"the weights hold NaN or infinity after step {step}. {self.last_good()}")
         try:
             with snapshots.writing(
                 snapshots.at_step(self.work, step), self.args.should_save, self.accelerator.wait_for_everyone
             ) as folder:
                 if self.args.should_save:
-                    snapshots.save_weights(self.model, folder / snapshots.WEIGHTS)
+                    snapshots.save_weights(self.whole, folder / snapshots.WEIGHTS)
                     self.state.save_to_json(str(folder / "trainer_state.json"))
                     (folder / "watch.json").write_text(json.dumps(self.watch.state()))
                 self._save_optimizer_and_scheduler(str(folder))
@@ -318,7 +350,28 @@ class Engine(Trainer):
             snapshots.prune(self.work, keep={step, self.watch.best_step})
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
-        snapshots.load_weights(self.model, Path(resume_from_checkpoint) / snapshots.WEIGHTS)
+        self.load_weights(Path(resume_from_checkpoint) / snapshots.WEIGHTS)
+
+    def load_weights(self, path: Path) -> None:
+        """As `snapshots.load_weights`."""
+        snapshots.load_weights(self.whole, path)
+        if self.sharded is not None:
+            self.sharded.scatter()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.sharded is None:
+            return super()._save_optimizer_and_scheduler(output_dir)
+        state = self.sharded.optimizer_state(self.optimizer)
+        if self.args.should_save:  # the Trainer's names
+            torch.save(state, Path(output_dir) / "optimizer.pt")
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.sharded is None or checkpoint is None:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        state = torch.load(Path(checkpoint) / "optimizer.pt", map_location="cpu", weights_only=True)
+        self.sharded.load_optimizer_state(self.optimizer, state)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
 
     def load_best(self) -> None:
         """The weights of the best step into the model; raises CheckpointError if they are lost."""
@@ -334,7 +387,7 @@ class Engine(Trainer):
                 f"the checkpoint {str(folder)!r} of the best step is missing or not whole, so the best weights are "
                 "lost. Train again with resume=False."
             )
-        snapshots.load_weights(self.model, folder / snapshots.WEIGHTS)
+        self.load_weights(folder / snapshots.WEIGHTS)
 
     def __enter__(self) -> Engine:
         self._block = contextlib.ExitStack()
@@ -342,7 +395,10 @@ class Engine(Trainer):
         self._block.enter_context(self.streams)
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type | None, *_: Any) -> None:
+        if self.sharded is not None and kind is None:  # after an error another process may not come to this line
+            self.sharded.gather()
+            self.whole.to(self.args.device)
         self._block.close()
         self.close()
 
@@ -353,6 +409,7 @@ class Engine(Trainer):
         if self._use_cache is not None:
             self.model.config.use_cache = self._use_cache
         self.model.eval()
+        self.whole.eval()
 
 
 def _arguments(settings: Settings, work: Path, seed: int) -> TrainingArguments:

@@ -66,10 +66,10 @@ class Batches(Sampler):
         return -(-self.rows // (self.size * self.processes))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = torch.randperm(self.rows, generator=stream(self.seed, self.epoch)).tolist()
+        order = torch.randperm(self.rows, generator=stream(self.seed, self.epoch))
         piece = self.size * self.processes
         for begin in range(0, self.rows, piece):
-            together = order[begin : begin + piece]
+            together = order[begin : begin + piece].tolist()
             # The last piece may be short: split it evenly, and where there are fewer rows than processes repeat one.
             share = -(-len(together) // self.processes)
             mine = together[self.process * share : (self.process + 1) * share] or together[:1]

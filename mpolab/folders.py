@@ -85,9 +85,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as problem:
-        raise DataError(
-            f"{path} cannot be unpacked ({problem}): the file is short or no gzip file. Copy it once more."
-        ) from None
+        raise short_archive(path, problem) from None
+
+
+def short_archive(path: Path, problem: Exception) -> DataError:
+    return DataError(f"{path} cannot be unpacked ({problem}): the file is short or no gzip file. Copy it once more.")
 
 
 def decode(data: bytes, path: Path) -> str:
@@ -96,10 +98,13 @@ def decode(data: bytes, path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
-        raise DataError(
-            f"{path}, line {line}: byte {data[problem.start]:#04x} is no UTF-8 text. Convert the file to UTF-8 "
-            "(iconv -f latin1 -t utf8)."
-        ) from None
+        raise not_utf8(path, line, data[problem.start]) from None
+
+
+def not_utf8(path: Path, line: int, byte: int) -> DataError:
+    return DataError(
+        f"{path}, line {line}: byte {byte:#04x} is no UTF-8 text. Convert the file to UTF-8 (iconv -f latin1 -t utf8)."
+    )
 
 
 def lines_of(text: str) -> list[str]:

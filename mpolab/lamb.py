@@ -2,14 +2,17 @@
 
 LAMB (You et al. 2020) gives each tensor w Adam's update u times the trust ratio ||w|| / ||u||; MPOBERT's settings keep
 that ratio between 0.01 and 0.3. pytorch-optimizer can bound ||w|| only, so what its step moved too far (or too little)
-is mended after it: w += lr (ratio - bounded ratio) u. MPOBERT (Liu et al. 2023) section A.2; notebook 03,
+is mended after it: w += lr (ratio - bounded ratio) u. The library's norms fail on tensors that are divided among
+processes (FSDP: `p.norm(2).clamp_` on torch's DTensor), so it steps with each process's part as if that were all, and
+the same correction puts the ratio of the whole tensors in. MPOBERT (Liu et al. 2023) section A.2; notebook 03,
 "Pre-training".
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -46,20 +49,56 @@ def lamb(
 
         @torch.no_grad()
         def step(self, closure=None):
-            loss = super().step(closure)
-            if bounds is not None:
-                for group in self.param_groups:
-                    self._take_back(group)
+            with self._parts() as divided:
+                loss = super().step(closure)
+                if bounds is not None or divided:
+                    for group in self.param_groups:
+                        self._take_back(group, divided)
             return loss
 
-        def _take_back(self, group: dict[str, Any]) -> None:
+        @contextlib.contextmanager
+        def _parts(self) -> Iterator[bool]:
+            """Inside it, parameters and states that are divided among processes are this process's parts of them;
+            gives whether there are any.
+            """
+            wholes = [group["params"] for group in self.param_groups]
+            swapped = []
+            for group in self.param_groups:
+                group["params"] = list(group["params"])
+                for k, p in enumerate(group["params"]):
+                    if hasattr(p, "to_local"):
+                        part = p.to_local().detach()
+                        part.grad = None if p.grad is None else p.grad.to_local()
+                        if p in self.state:
+                            entries = self.state.pop(p).items()
+                            self.state[part] = {key: getattr(v, "to_local", lambda v=v: v)() for key, v in entries}
+                        group["params"][k] = part
+                        swapped.append((p, part))
+            try:
+                yield bool(swapped)
+            finally:
+                for group, params in zip(self.param_groups, wholes):
+                    group["params"] = params
+                for p, part in swapped:
+                    if part in self.state:
+                        entries = self.state.pop(part).items()
+                        self.state[p] = {key: _whole(v, p) if _fits(v, part) else v for key, v in entries}
+
+        def _take_back(self, group: dict[str, Any], divided: bool) -> None:
             moved = [p for p in group["params"] if p.grad is not None]
             if not moved:
                 return
             states = [self.state[p] for p in moved]
             ratios = torch.stack([torch.as_tensor(s["trust_ratio"], dtype=torch.float32) for s in states]).cpu()
-            empty = [float(s["weight_norm"]) == 0 or float(s["adam_norm"]) == 0 for s in states]  # ratio 1, not clamped
-            wanted = torch.where(torch.tensor(empty), ratios, ratios.clamp(*bounds))
+            norms = torch.tensor([[float(s["weight_norm"]), float(s["adam_norm"])] for s in states])
+            taken = ratios
+            if divided:
+                norms = norms.square().to(moved[0].device)
+                torch.distributed.all_reduce(norms)
+                norms = norms.sqrt().cpu()
+                taken = norms[:, 0] / norms[:, 1]
+            empty = (norms == 0).any(1)  # ratio 1, not clamped
+            wanted = torch.where(empty, 1.0, taken if bounds is None else taken.clamp(*bounds))
             for p, state, excess in zip(moved, states, (ratios - wanted).tolist()):
                 if excess:
                     update = state["exp_avg"] / (state["exp_avg_sq"].sqrt() + group["eps"])
@@ -73,3 +112,16 @@ def lamb(
     # adam_debias=True: the step is not divided by 1 - beta1^t (the library's flag reads the other way round)
     settings = {"weight_decouple": False, "max_grad_norm": 0.0, "adam_debias": True}
     return BoundedLamb(groups, lr=lr, betas=betas, eps=epsilon, **settings)
+
+
+def _fits(value: Any, part: torch.Tensor) -> bool:
+    return torch.is_tensor(value) and value.ndim > 0 and value.shape == part.shape
+
+
+def _whole(part: torch.Tensor, like: Any) -> Any:
+    """A process's part of a state, as one of the tensor that is divided as `like` is."""
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(
+        part, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )

@@ -26,7 +26,7 @@ from .features import MASKED_SHARE
 from .jobs import Job, Method, Recipe
 from .mpobert_config import PRESETS
 from .mpobert_init import INITS
-from .ngrams import Counts, floors
+from .ngrams import Counts, contexts, floors
 from .pretrained import load_pretrained, quiet_transformers
 from .settings import Settings
 from .training import Outcome, pretrain
@@ -207,8 +207,10 @@ def train(job: Job) -> Outcome:
         ]
     test = outcome.scores["test"]
     rows = job.data.rows("test", job.tokenizer, job.seed + len(phases) - 1)  # with the masks that were scored
-    counts = Counts(job.data.splits["train"].ids, len(job.tokenizer))
-    job.extra["floors"] = floors(counts, (rows[k] for k in range(len(rows))), set(job.tokenizer.all_special_ids))
+    special, size = set(job.tokenizer.all_special_ids), len(job.tokenizer)
+    asked_for = contexts((rows[k] for k in range(len(rows))), special, size)
+    counts = Counts(job.data.splits["train"].ids, size, asked_for)
+    job.extra["floors"] = floors(counts, (rows[k] for k in range(len(rows))), special)
     job.extra["sop_interval"] = interval(test["sop_accuracy"] / 100, len(rows))
     if int(os.environ.get("RANK", "0")) == 0:
         job.extra["weights"] = leave_model(job, models_folder() / f"{job.recipe.name}-{job.scale}-seed{job.seed}")

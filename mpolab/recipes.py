@@ -246,7 +246,8 @@ def _running_text(recipe: Recipe, data_dir: str | os.PathLike | None, source: st
             f"({recipe.text}.train.txt and .valid.txt, plain or .gz: --data-dir DIR, data_dir=); or ask for the "
             "documentation of this Python (--source offline, source='offline'): its record is kept apart."
         )
-    return load_text(recipe.text, source, data_dir, separator=recipe.options.get("separator", SEPARATOR))
+    separator = recipe.options.get("separator", SEPARATOR)
+    return load_text(recipe.text, source, data_dir, separator=separator, streamed=True)
 
 
 def _command(recipe: Recipe, scale: str, seed: int, data_dir: Any, source: str | None) -> str:

@@ -7,10 +7,11 @@ row). ALBERT (Lan et al. 2020) section 3.1; MPOBERT (Liu et al. 2023) section 3.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch.utils.data import Dataset
 
 from .errors import CheckpointError, DataError, TrainingError
 from .features import MASKED_SHARE, Feature, Masker, stream
+from .reading import Documents, parts_of
 from .whole import whole_folder
 
 FORMAT = "mpolab.tokens/1"
@@ -67,7 +69,8 @@ def tokenize(
 ) -> Tokens:
     """Tokenizes documents one after the other into `folder`, whole or not at all; returns the arrays mapped from there.
 
-    A sentence longer than a row is cut into rows. label: of a progress bar on stderr; None = no bar.
+    The documents may be `reading.Documents`, which are longer than the memory. A sentence longer than a row is cut into
+    rows. label: of a progress bar on stderr; None = no bar.
     Raises DataError where nothing is left to learn from.
     """
     room = max_length - 3  # [CLS] A [SEP] B [SEP]
@@ -89,39 +92,83 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
+PIECE = 1 << 16
+"""Characters of a document after which its sentences are tokenized; one that holds no end of a sentence is kept on."""
+
+
+def _in_pieces(documents: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """(number of the document, some of its sentences): those of `sentences`, without holding a document as a whole."""
+    here, text, most = -1, "", PIECE
+    for number, part in parts_of(documents):
+        if number != here:
+            yield here, sentences(text)
+            here, text, most = number, "", PIECE
+        text += part
+        if len(text) > most:
+            end = _last_end(text)
+            if end:
+                yield here, sentences(text[:end])
+                text = text[end:]
+            most = max(PIECE, 2 * len(text))
+    yield here, sentences(text)
+
+
+def _last_end(text: str) -> int:
+    """The last place where a text may be cut so that its sentences stay the same whatever follows; 0 = nowhere.
+
+    Between paragraphs, where white space may follow; else before a sentence whose first letter is there.
+    """
+    for pattern in (_PARAGRAPH, _END):
+        ends = [found.end() for found in pattern.finditer(text)]
+        if ends:
+            return ends[-1]
+    return 0
+
+
 def _write(documents: Iterable[str], tokenizer: Any, room: int, stage: Path, label: str | None) -> dict[str, int]:
     from tqdm import tqdm
 
-    total = written = 0
-    offsets: list[int] = [0]
-    blocks: list[tuple[int, int]] = []
+    total = count = made = 0  # tokens, sentences and blocks so far
+    begin = begin_total = 0  # the first sentence of the block under way, and the tokens before it
+    here = -1
     bar = tqdm(desc=label, unit=" tokens", unit_scale=True, disable=label is None)
-    with open(stage / "ids", "wb") as ids_file, open(stage / "starts", "wb") as starts_file, bar:
-        for document in documents:
-            begin = len(offsets) - 1  # the first sentence of the block under way
-            pieces = sentences(document)
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context(open(stage / name, "wb")) for name in _ARRAYS}
+        stack.enter_context(bar)
+
+        def write(name: str, values: Any) -> None:
+            np.asarray(values, _ARRAYS[name]).tofile(files[name])
+
+        def end_block() -> None:
+            nonlocal begin, begin_total, made
+            if total - begin_total > 1:  # two segments need two tokens
+                write("blocks", (begin, count))
+                made += 1
+            begin, begin_total = count, total
+
+        write("sentences", [0])
+        for document, pieces in _in_pieces(documents):
+            if document != here:
+                end_block()
+                here = document
             for k in range(0, len(pieces), BATCH):
                 found = tokenizer(pieces[k : k + BATCH], add_special_tokens=False, verbose=False)
+                before, offsets, kept, starts = total, [], [], []
                 for ids, words in zip(found["input_ids"], map(found.word_ids, range(len(found["input_ids"])))):
                     for cut in range(0, len(ids), room):
                         piece = ids[cut : cut + room]
-                        np.asarray(piece, _ARRAYS["ids"]).tofile(ids_file)
-                        new = [n == 0 or words[cut + n] != words[cut + n - 1] for n in range(len(piece))]
-                        np.asarray(new, _ARRAYS["starts"]).tofile(starts_file)
-                        total += len(piece)
-                        if total - offsets[begin] > room:  # it does not fit into the block any more
-                            blocks.append((begin, len(offsets) - 1))
-                            begin = len(offsets) - 1
+                        kept += piece
+                        starts += (n == 0 or words[cut + n] != words[cut + n - 1] for n in range(len(piece)))
+                        if total + len(piece) - begin_total > room:  # it does not fit into the block any more
+                            end_block()
+                        total, count = total + len(piece), count + 1
                         offsets.append(total)
-                bar.update(total - written)
-                written = total
-            if begin < len(offsets) - 1:
-                blocks.append((begin, len(offsets) - 1))
-    # two segments need two tokens
-    blocks = [block for block in blocks if offsets[block[1]] - offsets[block[0]] > 1]
-    np.asarray(offsets, _ARRAYS["sentences"]).tofile(stage / "sentences")
-    np.asarray(blocks, _ARRAYS["blocks"]).tofile(stage / "blocks")
-    return {"ids": total, "starts": total, "sentences": len(offsets), "blocks": len(blocks)}
+                write("ids", kept)
+                write("starts", starts)
+                write("sentences", offsets)
+                bar.update(total - before)
+        end_block()
+    return {"ids": total, "starts": total, "sentences": count + 1, "blocks": made}
 
 
 def load(folder: Path) -> Tokens:
@@ -240,10 +287,10 @@ class TokenData:
     def rows(self, split: str, tokenizer: Any, seed: int) -> Segments:
         return Segments(self.splits[split], tokenizer, seed, self._numbers(split), self.whole_words, self.masked)
 
-    def _numbers(self, split: str) -> list[int]:
+    def _numbers(self, split: str) -> Sequence[int]:
         count = len(self.splits[split])
         used = min(count, self.most.get(split, count))
-        return [k * count // used for k in range(used)]
+        return range(count) if used == count else [k * count // used for k in range(used)]
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -262,34 +309,43 @@ HELD_OUT = 0.01
 MOST_HELD_OUT = 200_000  # characters
 
 
-def held_out(splits: dict[str, Sequence[str]]) -> dict[str, list[str]]:
+def held_out(splits: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     """Three splits of documents: those given; or of train and valid: valid becomes test, and train's end valid.
 
     So the split that is reported never chooses. Whole documents are taken from the end of train if it has 100 or more,
-    else the end of its last document.
+    else the end of its last document. Lists give lists; of `reading.Documents` only the last one is read, at most.
     """
     if "test" in splits or "valid" not in splits:
-        return {split: list(texts) for split, texts in splits.items()}
-    train = list(splits["train"])
-    room = min(MOST_HELD_OUT, max(1, int(HELD_OUT * sum(map(len, train)))))
-    valid: list[str] = []
-    while len(train) > 100 and sum(map(len, valid)) + len(train[-1]) <= room:
-        valid.insert(0, train.pop())
-    if not valid:
+        return {split: _as_given(texts) for split, texts in splits.items()}
+    train = _as_given(splits["train"])
+    lengths = train.characters if isinstance(train, Documents) else [len(text) for text in train]
+    room = min(MOST_HELD_OUT, max(1, int(HELD_OUT * int(np.sum(lengths)))))
+    taken = characters = 0
+    while len(train) - taken > 100 and characters + lengths[-1 - taken] <= room:
+        taken, characters = taken + 1, characters + int(lengths[-1 - taken])
+    if taken:
+        train, valid = train[:-taken], train[-taken:]
+    elif isinstance(train, Documents):
+        train, valid = train.cut_last(train.line_before(max(0, int(lengths[-1]) - room)))
+    else:
         last = train.pop()
         cut = last.rfind("\n", 0, max(0, len(last) - room)) + 1
         train, valid = [*train, last[:cut]] if cut else train, [last[cut:]]
-    if not train:
+    if not len(train):
         raise DataError("the text is too short to hold a part of it out; give more of it, or files marked test.")
-    return {"train": train, "valid": valid, "test": list(splits["valid"])}
+    return {"train": train, "valid": valid, "test": _as_given(splits["valid"])}
+
+
+def _as_given(texts: Sequence[str]) -> Sequence[str]:
+    return texts if isinstance(texts, Documents) else list(texts)
 
 
 def token_folder(name: str, split: str, documents: Sequence[str], tokenizer: Any, max_length: int, root: Path) -> Path:
     """Where the tokens of a split lie: named after all that decides what they are."""
     digest = hashlib.sha256(f"{FORMAT}/{max_length}/".encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    for document in documents:
-        digest.update(document.encode())
+    for _, piece in parts_of(documents):
+        digest.update(piece.encode())
     return root / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{split}-{digest.hexdigest()[:16]}"
 
 

@@ -16,6 +16,7 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
 OPTIMIZERS = ("adamw", "lamb")
+PARALLELS = ("ddp", "fsdp")
 
 # Of each number: whether it is a whole one, and the least it may be; None = anything above 0.
 _NUMBERS: dict[str, tuple[type, int | None]] = {
@@ -50,6 +51,8 @@ class Settings:
     patience: stop after so many evaluations without a better score on the select split; None = never.
     eval_every, save_every: steps between evaluations and between checkpoints; None = an epoch; as evaluations.
     device: "cpu", "cuda", None = CUDA where there is one.
+    parallel: what several processes (torchrun) have of the model in training: "ddp", each a whole one; "fsdp", each a
+    part (`mpolab.sharded`: weights, gradients and optimizer states that do not fit on one device). The same result.
     """
 
     epochs: float = 3.0
@@ -74,9 +77,11 @@ class Settings:
     save_every: int | None = None
     device: str | None = None
     optimizer: str = "adamw"
+    parallel: str = "ddp"
 
     def __post_init__(self) -> None:
-        words = {"schedule": SCHEDULES, "precision": PRECISIONS, "device": DEVICES, "optimizer": OPTIMIZERS}
+        words = {"schedule": SCHEDULES, "precision": PRECISIONS, "device": DEVICES, "optimizer": OPTIMIZERS,
+                 "parallel": PARALLELS}  # fmt: skip
         for name, known in words.items():
             value = getattr(self, name)
             if not (isinstance(value, str) and value in known) and (value is not None or name != "device"):
@@ -92,6 +97,11 @@ class Settings:
         if len(pair) != 2 or not all(_fits(beta, Real, 0) and beta < 1 for beta in pair):
             raise TrainingError(f"betas={self.betas!r}: two numbers from 0 to below 1 were expected.")
         object.__setattr__(self, "betas", pair)
+        if self.parallel == "fsdp" and self.precision == "fp16":
+            raise TrainingError(
+                "parallel='fsdp' with precision='fp16': the loss scaler would see the parts of the gradients only. Use "
+                "'bf16' or 'fp32', or parallel='ddp'."
+            )
 
     @property
     def device_type(self) -> str:

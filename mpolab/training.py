@@ -8,7 +8,8 @@ chooses the checkpoint and stops early; "dev" is only scored, once, with the wei
 looked at. The model may be any Hugging Face model with a head, MPO layers in it or not: see `surgery.to_mpo`.
 
 Several processes: `torchrun --nproc-per-node 2 script.py`, where the script calls `fine_tune` as always; the batch of
-`Settings` is that of all processes together. (`accelerate launch --cpu` starts one process and does not say so.)
+`Settings` is that of all processes together, and `Settings(parallel="fsdp")` divides the model among them, too.
+(`accelerate launch --cpu` starts one process and does not say so.)
 
 Notebook 02, "Lightweight fine-tuning", is the lesson to this file.
 """
@@ -200,7 +201,7 @@ def _run(model, tokenizer, data, settings, seed, out, resume, progress, callback
             from transformers import TrainerState
 
             engine.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-            snapshots.load_weights(engine.model, checkpoint / snapshots.WEIGHTS)
+            engine.load_weights(checkpoint / snapshots.WEIGHTS)
         else:
             engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         engine.spend()
@@ -212,12 +213,16 @@ def _run(model, tokenizer, data, settings, seed, out, resume, progress, callback
 
 def _resume_point(engine: Engine, data: Data, seed: int, resume: bool) -> Path | None:
     """The checkpoint to go on from, with the watch as it was then; and a note in the folder whose it is."""
-    shapes = [[name, list(p.shape), p.requires_grad] for name, p in engine.model.named_parameters()]
+    shapes = [[name, list(p.shape), p.requires_grad] for name, p in engine.whole.named_parameters()]
     about = {
-        "settings": dataclasses.asdict(engine.settings),
+        "settings": {
+            name: value  # a folder of before there was `parallel` is still its run's
+            for name, value in dataclasses.asdict(engine.settings).items()
+            if (name, value) != ("parallel", "ddp")
+        },
         "seed": seed,
         "data": data.describe(),
-        "model": type(engine.model).__name__,
+        "model": type(engine.whole).__name__,
         "tensors": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
         "device": engine.args.device.type,
         "processes": engine.args.world_size,  # each has its own stream of dropout
@@ -250,8 +255,8 @@ def _outcome(engine: Engine, scores: dict[str, dict[str, float]], checkpoint: Pa
         seconds=watch.seconds,
         peak_bytes=watch.peak_bytes,
         memory=engine.meter.kind,
-        trainable=sum(p.numel() for p in engine.model.parameters() if p.requires_grad),
-        total=sum(p.numel() for p in engine.model.parameters()),
+        trainable=sum(p.numel() for p in engine.whole.parameters() if p.requires_grad),
+        total=sum(p.numel() for p in engine.whole.parameters()),
         state={
             "stopped_early": watch.stopped_early,
             "resumed_from": None if checkpoint is None else snapshots.step_of(checkpoint),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import DataError
+from .reading import parts_of
 
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
            "mask_token": "[MASK]"}  # fmt: skip
@@ -35,7 +36,7 @@ def train_tokenizer(documents: Iterable[str], size: int = 8000, max_length: int 
     trainer = trainers.BpeTrainer(
         vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL.values()), show_progress=progress
     )
-    tokenizer.train_from_iterator(documents, trainer)
+    tokenizer.train_from_iterator((piece for _, piece in parts_of(documents)), trainer)
     if tokenizer.get_vocab_size() <= len(SPECIAL):
         raise DataError("the text holds no word twice, so no vocabulary can be made of it; give more text.")
     cls, sep = SPECIAL["cls_token"], SPECIAL["sep_token"]

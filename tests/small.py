@@ -5,6 +5,7 @@ Also what a subprocess of those tests runs: `python small.py JOB OUT`.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 import json
@@ -241,6 +242,67 @@ def tiny_albert(tokenizer):
     return AlbertForPreTraining(AlbertConfig(vocab_size=len(tokenizer), **shape))
 
 
+def tiny_mpobert(tokenizer, layers: int = 3):
+    """Two groups of layers, an adapter, own biases: everything that may be shared or not."""
+    from mpolab.mpobert import MPOBertForPreTraining
+    from mpolab.mpobert_config import MPOBertConfig
+
+    config = MPOBertConfig(
+        vocab_size=len(tokenizer), embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=64,
+        num_hidden_layers=layers, max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        classifier_dropout_prob=0.0, num_central_groups=2, adapter_rank=2, mpo_n=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return MPOBertForPreTraining(config)
+
+
+def divided(out: str, parallel: str) -> dict:
+    """Trainings whose curves must not depend on how the model is divided: pre-training with AdamW and micro-batches, of
+    which a second try is interrupted and goes on; with LAMB; and a classification, whose best weights stay in memory.
+    """
+    from transformers import TrainerCallback
+
+    from mpolab.training import Settings, fine_tune, pretrain
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 5:
+                raise KeyboardInterrupt
+
+    class Weigh(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            of_tensors = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
+            found["held"] = sum(p.numel() for p in of_tensors) / sum(p.numel() for p in model.parameters())
+
+    tokenizer = tiny_tokenizer()
+    tokens = tiny_tokens(tokenizer, Path(out))
+    lamb = Settings(max_steps=6, batch_size=12, lr=2e-2, max_length=16, optimizer="lamb", epsilon=1e-6,
+                    parallel=parallel)  # fmt: skip
+    adamw = dataclasses.replace(lamb, max_steps=8, accumulation=3, lr=5e-3, optimizer="adamw", eval_every=3)
+    found = {"curves": {}, "scores": {}, "weights": {}}
+
+    def note(name: str, model: nn.Module, outcome) -> None:
+        found["curves"][name] = [entry["loss"] for entry in outcome.curve]
+        found["scores"][name] = outcome.scores
+        found["weights"][name] = [float(p.detach().double().square().sum()) for p in model.parameters()]
+        found["state"] = {**outcome.state, "total": outcome.total}
+
+    model = tiny_mpobert(tokenizer)
+    note("lamb", model, pretrain(model, tokenizer, tokens, lamb, progress=False, callbacks=[Weigh()]))
+    model = tiny_model(dropout=0.0)
+    settings = Settings(epochs=2, batch_size=12, lr=2e-3, max_length=16, eval_every=3, parallel=parallel)
+    note("classes", model, fine_tune(model, tokenizer, tiny_data(train=55), settings, progress=False))
+    model = tiny_mpobert(tokenizer)
+    note("adamw", model, pretrain(model, tokenizer, tokens, adamw, out=f"{out}/whole", progress=False))
+    try:
+        model = tiny_mpobert(tokenizer)
+        pretrain(model, tokenizer, tokens, adamw, out=f"{out}/cut", progress=False, callbacks=[Stop()])
+    except KeyboardInterrupt:
+        model = tiny_mpobert(tokenizer)
+        note("resumed", model, pretrain(model, tokenizer, tokens, adamw, out=f"{out}/cut", progress=False))
+    return found
+
+
 def tiny_tokens(tokenizer, folder: Path):
     """Rows for pre-training; several processes make them at once."""
     from mpolab import segments
@@ -257,7 +319,7 @@ if __name__ == "__main__":
     elif job == "killed":
         killed(out)
     else:
-        found = both_losses(out)
+        found = divided(out, "fsdp") if job == "divided" else both_losses(out)
         if os.environ.get("RANK", "0") == "0":
             print(json.dumps(found), flush=True)
         if "RANK" in os.environ:

@@ -182,3 +182,40 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path):
             assert two[split] == pytest.approx(scores, abs=1e-4), split
     checkpoint = snapshots.last_whole(tmp_path / "two" / "classes")
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in checkpoint.iterdir()}
+
+
+def test_a_divided_model_has_the_loss_curve_of_a_whole_one(tmp_path):
+    """FSDP in two processes: curves, scores and weights of one process; checkpoints that are whole; a resumed run."""
+    alone = small.divided(str(tmp_path / "one"), "ddp")
+    done = run(
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", small.__file__,
+        "divided", str(tmp_path / "two"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = json.loads(done.stdout.splitlines()[-1])
+    assert (alone["state"]["processes"], together["state"]["processes"]) == (1, 2)
+    assert alone["held"] == 1 and 0.4 < together["held"] < 0.6, "each process keeps half of the weights"
+    assert together["state"]["resumed_from"] == 3 and together["state"]["total"] == alone["state"]["total"]
+    assert set(together["curves"]) == {"adamw", "resumed", "lamb", "classes"}
+    for name, curve in alone["curves"].items():
+        assert len(curve) >= 6 and together["curves"][name] == pytest.approx(curve, abs=1e-4), name
+        for split, scores in alone["scores"][name].items():
+            assert together["scores"][name][split] == pytest.approx(scores, rel=1e-3, abs=1e-4), (name, split)
+        assert together["weights"][name] == pytest.approx(alone["weights"][name], rel=1e-3, abs=1e-5), name
+    assert together["curves"]["resumed"] == together["curves"]["adamw"]
+    # each checkpoint is the whole model, in one file that one process loads
+    models = []
+    for folder in ("one", "two"):
+        models.append(small.tiny_mpobert(tiny_tokenizer()))
+        last = snapshots.last_whole(tmp_path / folder / "whole")
+        snapshots.load_weights(models[-1], last / snapshots.WEIGHTS)
+    for one, two in zip(*(model.parameters() for model in models)):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    assert "optimizer.pt" in {path.name for path in last.iterdir()}
+
+
+def test_one_process_cannot_be_divided(tokenizer):
+    with pytest.raises(TrainingError, match=r"among several processes, and here is one: .* torchrun"):
+        fine_tune(tiny_model(), tokenizer, tiny_data(), dataclasses.replace(QUICK, parallel="fsdp"), progress=False)
+    with pytest.raises(TrainingError, match="parts of the gradients"):
+        Settings(parallel="fsdp", precision="fp16")
