@@ -360,7 +360,9 @@ RECIPES: tuple[Recipe, ...] = (
             settings=_ADAMW,
             scales={
                 "smoke": _SMOKE,
-                "laptop": {"max_steps": 60, "select": 200, "dev": 500, "warmup": 10, "eval_every": 10},
+                "laptop": {
+                    "max_steps": 60, "batch_size": 16, "select": 100, "dev": 300, "warmup": 10, "eval_every": 20,
+                },  # fmt: skip
                 "gpu": {"max_steps": 10_000, "batch_size": 256, "eval_every": 500},
             },
         )
