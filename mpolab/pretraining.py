@@ -361,8 +361,13 @@ RECIPES: tuple[Recipe, ...] = (
             scales={
                 "smoke": _SMOKE,
                 "laptop": {
-                    "max_steps": 60, "batch_size": 16, "select": 100, "dev": 300, "warmup": 10, "eval_every": 20,
-                },  # fmt: skip
+                    "max_steps": 60,
+                    "batch_size": 16,
+                    "select": 100,
+                    "dev": 300,
+                    "warmup": 10,
+                    "eval_every": 20,
+                },
                 "gpu": {"max_steps": 10_000, "batch_size": 256, "eval_every": 500},
             },
         )

@@ -132,7 +132,8 @@ def test_activation_checkpointing_changes_nothing(remember, mode, keep_weight, o
     else:
         y = model(IDS, remember)
     y.square().sum().backward()
-    assert_same({name: p.grad for name, p in model.named_parameters()}, expected)
+    # sums of the same numbers in another order: a few roundings of float32
+    assert_same({name: p.grad for name, p in model.named_parameters()}, expected, rtol=1e-5, atol=1e-4)
 
 
 # -- compilation --------------------------------------------------------------------------------------
