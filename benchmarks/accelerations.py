@@ -66,19 +66,19 @@ WAYS: dict[str, Way] = {
 }
 
 
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, labels), both (BATCH, TOKENS), as `segments.Segments` makes them: the order's label in column 0."""
+def batch(rows: int = BATCH) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, labels), both (rows, TOKENS), as `segments.Segments` makes them: the order's label in column 0."""
     draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, VOCABULARY, (BATCH, TOKENS), generator=draw)
+    ids = torch.randint(5, VOCABULARY, (rows, TOKENS), generator=draw)
     labels = torch.where(torch.rand(ids.shape, generator=draw) < 0.15, ids, IGNORE)
-    labels[:, 0] = torch.arange(BATCH) % 2
+    labels[:, 0] = torch.arange(rows) % 2
     return ids, labels
 
 
 class Stepper:
     """A model, its optimizer, and a step of its training."""
 
-    def __init__(self, way: Way, layers: int):
+    def __init__(self, way: Way, layers: int, rows: int = BATCH):
         config = MPOBertConfig(
             vocab_size=VOCABULARY, hidden_size=384, num_attention_heads=6, intermediate_size=1536,
             num_hidden_layers=layers, hidden_act="gelu_new", max_position_embeddings=TOKENS, hidden_dropout_prob=0.0,
@@ -91,7 +91,7 @@ class Stepper:
             self.model = mpobert.MPOBertForPreTraining(config).train()
         if way.checkpointing:
             self.model.activation_checkpointing_enable()
-        self.way, (self.ids, self.labels) = way, batch()
+        self.way, (self.ids, self.labels) = way, batch(rows)
         parameters = list(self.model.parameters())
         if way.optimizer == "lamb":
             self.optimizer = lamb(parameters, 1e-4)
@@ -138,10 +138,9 @@ def peaks(layers: int, names: list[str], tries: int) -> dict[str, float]:
 
 def accelerations(rounds: int, quick: bool) -> list[dict]:
     """One row for each way: times as fast as the baseline (median over the rounds), and the peak memory of a step."""
-    layers = 2 if quick else 12
-    times = in_turns({name: Stepper(way, layers) for name, way in WAYS.items()}, rounds)
-    measured = ["baseline", "activation checkpointing", "all together", "all, with checkpointing"]
-    memory = peaks(layers, measured[:2] if quick else list(WAYS), 1 if quick else 3)
+    layers, batch_rows = (2, 2) if quick else (12, BATCH)
+    times = in_turns({name: Stepper(way, layers, batch_rows) for name, way in WAYS.items()}, rounds)
+    memory = peaks(layers, ["baseline", "activation checkpointing"] if quick else list(WAYS), 1 if quick else 3)
     return [
         {
             "way": name,
