@@ -158,8 +158,8 @@ _FINE = Settings(epochs=3, batch_size=16, lr=3e-4, max_length=128)
 def _scales(task: str, **laptop: Any) -> dict[str, dict[str, Any]]:
     return {
         "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
-        "laptop": {"train": 1000, "select": 200, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
-                   **laptop},
+        "laptop": {"train": 400, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
+                   "precision": "bf16", **laptop},
         "gpu": {"select": 500, "precision": "bf16"},
     }  # fmt: skip
 

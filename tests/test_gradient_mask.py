@@ -449,7 +449,7 @@ def test_two_processes_do_what_one_does(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
     done = subprocess.run(
         [*command, "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", __file__, str(tmp_path)],
-        capture_output=True, text=True, env=environment, timeout=300,
+        capture_output=True, text=True, env=environment, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     one, (first, second) = distributed_job(0, 1), (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
