@@ -21,7 +21,7 @@ import torch
 from mpolab import runs
 from mpolab.pretrained import Pretrained, load_pretrained
 from mpolab.probing import POOLINGS, SIZES, SOURCES, load_probing, probe
-from mpolab.storage import write_whole
+from mpolab.whole import write_whole
 
 
 def untrained(found: Pretrained, seed: int) -> Pretrained:
