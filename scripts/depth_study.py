@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from mpolab import depth, runs
-from mpolab.storage import write_whole
+from mpolab.whole import write_whole
 
 OUT = Path(__file__).parents[1] / "results" / "depth.json"
 
