@@ -281,6 +281,27 @@ def test_a_training_finds_the_mask_by_itself():
     assert to_moe(gpt2(), "moe", 2).training_callbacks() == []
 
 
+def test_a_training_masks_and_adds_the_routers_losses():
+    """Nothing is asked of the caller: the engine takes the callbacks from the model, and aux_loss from its outputs."""
+    from small import tiny_text, tiny_tokenizer
+
+    from mpolab.training import Settings, train_lm
+
+    tokenizer = tiny_tokenizer()
+    settings = Settings(max_steps=3, batch_size=8, lr=1e-2, max_length=16, warmup=0, device="cpu")
+    curves = {}
+    for weight in (0.0, 10.0):
+        model = gpt2(vocab_size=len(tokenizer))
+        to_moe(model, "mpoe", 2, mask_probability=0.9999, weights={"load_balancing": weight, "z": 0.0})
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        outcome = train_lm(model, tokenizer, tiny_text(40, 8), settings, progress=False)
+        still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
+        assert set(central_tensors(model)) <= still and len(still) < len(before) / 2
+        curves[weight] = outcome.curve[0]["loss"]
+    # two layers, whose losses are at least 1 each (1 = balanced): eqs. 4 to 6 of Fedus et al.
+    assert curves[10.0] >= curves[0.0] + 2 * 10.0 * 0.99
+
+
 # -- what cannot be ----------------------------------------------------------------------------------------
 
 
