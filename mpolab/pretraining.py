@@ -357,7 +357,7 @@ RECIPES: tuple[Recipe, ...] = (
             model="albert-mini",
             method=method,
             options={**options, **_NOVELS},
-            settings=_ADAMW,
+            settings=dataclasses.replace(_ADAMW, lr=lr),
             scales={
                 "smoke": _SMOKE,
                 "laptop": {
@@ -371,20 +371,22 @@ RECIPES: tuple[Recipe, ...] = (
                 "gpu": {"max_steps": 10_000, "batch_size": 256, "eval_every": 500},
             },
         )
-        for name, about, method, options in (
+        for name, about, method, lr, options in (
             (
                 "scratch",
                 "MPOBERT from random numbers",
                 "pretrain_mpobert",
+                1e-3,
                 {"layers": 12, "init": "scratch", "changes": MINI_FACTORS},
             ),
             (
                 "decomposed",
                 "MPOBERT from albert-mini's decomposition",
                 "pretrain_mpobert",
+                2e-4,
                 {"layers": 12, "init": "copy", "changes": MINI_FACTORS},
             ),
-            ("continued", "albert-mini itself, continued", "continue_albert", {}),
+            ("continued", "albert-mini itself, continued", "continue_albert", 2e-4, {}),
         )
     ),
     *(
