@@ -89,10 +89,10 @@ def test_no_command_and_version(capsys):
 
 
 def test_names_of_the_package():
-    from mpolab import checkpoint, mpo, plans, surgery
+    from mpolab import checkpoint, moe, mpo, plans, surgery
 
     homes = {"MPO": mpo, "Plan": plans, "make_plan": plans, "load": checkpoint, "save_pretrained": checkpoint}
-    homes |= dict.fromkeys(["to_mpo", "to_dense", "freeze_central", "trainable_report"], surgery)
+    homes |= {"to_moe": moe} | dict.fromkeys(["to_mpo", "to_dense", "freeze_central", "trainable_report"], surgery)
     assert sorted(homes) == mpolab.__all__ and set(homes) <= set(dir(mpolab))
     for name, home in homes.items():
         assert getattr(mpolab, name) is getattr(home, name)
