@@ -6,6 +6,7 @@ As everything in `mpolab.viz`, from where they are called: an Axes and plain num
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -405,15 +406,15 @@ def draw_sizes(
     A point is as large as its model is deep. own: names that are written in bold, in the centre's colour. beside: on
     which side of its point a name stands, "right" unless told otherwise, "left", "above" or "below".
     """
-    sideways = {"right": (8, 0, "left"), "left": (-8, 0, "right")}
-    places = sideways | {"above": (0, 12, "center"), "below": (0, -12, "center")}
+    places = {"right": (1, 0, "left"), "left": (-1, 0, "right"), "above": (0, 1, "center"), "below": (0, -1, "center")}
     for name, (size, depth, score) in models.items():
         mine = name in own
         ax.scatter([size], [score], s=5 * depth, facecolor=CENTRAL if mine else "#9ECAE1", edgecolor=INK, zorder=3)
         dx, dy, side = places[(beside or {}).get(name, "right")]
-        where = {"textcoords": "offset points", "xytext": (dx, dy), "ha": side, "va": "center", "fontsize": 8}
+        far = 6 + math.sqrt(5 * depth) / 2  # points, from the middle of a disc of area 5 depth
+        where = {"textcoords": "offset points", "xytext": (far * dx, far * dy), "ha": side, "va": "center"}
         words = f"{name}, {depth:g} layers"
-        ax.annotate(words, (size, score), color=INK, fontweight="bold" if mine else "normal", **where)
+        ax.annotate(words, (size, score), color=INK, fontsize=8, fontweight="bold" if mine else "normal", **where)
     ax.set_xscale("log")
     ax.margins(y=0.12)
     if models:
