@@ -123,7 +123,7 @@ def test_embedding_under_autocast_is_not_rounded():
 @pytest.mark.parametrize("keep_weight", [True, False])
 @pytest.mark.parametrize("once", [True, False])
 def test_activation_checkpointing_changes_nothing(remember, mode, keep_weight, once):
-    model = Model(mode, keep_weight)
+    model = Model(mode, keep_weight).double()  # sums in another order: in float32 a few roundings of large gradients
     expected = gradients(model, IDS)
     model.zero_grad()
     if once:
@@ -132,8 +132,7 @@ def test_activation_checkpointing_changes_nothing(remember, mode, keep_weight, o
     else:
         y = model(IDS, remember)
     y.square().sum().backward()
-    # sums of the same numbers in another order: a few roundings of float32
-    assert_same({name: p.grad for name, p in model.named_parameters()}, expected, rtol=1e-5, atol=1e-4)
+    assert_same({name: p.grad for name, p in model.named_parameters()}, expected)
 
 
 # -- compilation --------------------------------------------------------------------------------------
