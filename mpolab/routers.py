@@ -11,6 +11,7 @@ MPOE (Gao et al. 2022), sections 2.1 and 3.1; notebook 04.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -38,7 +39,7 @@ SPREAD = 0.1  # of fresh weights: a truncated normal of variance SPREAD / hidden
 GROUPS = ("batch", "sequence")
 
 
-class Router(nn.Module):
+class Router(nn.Module, ABC):
     """What all routers share. hidden: size of a token's vector. experts: how many there are.
 
     weights: {name of a loss: its weight in `Routing.loss`}, on top of the class' `WEIGHTS`; 0 turns one off.
@@ -79,10 +80,10 @@ class Router(nn.Module):
         logits = None if logits is None else logits.view(*leading, self.experts)
         return Routing(logits, *(t.view(*leading, t.shape[-1]) for t in (indices, gates)), losses, loss)
 
+    @abstractmethod
     def _route(self, x: torch.Tensor, valid: torch.Tensor, ids: torch.Tensor | None, places: torch.Tensor) -> tuple:
         """x (groups, tokens, hidden), the rest (groups, tokens) -> logits (groups, tokens, experts) or None, indices
         and gates (groups, tokens, k), losses."""
-        raise NotImplementedError
 
     def _linear(self, layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
         """(..., experts), in x's dtype, which is float32 at least."""
