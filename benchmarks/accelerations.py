@@ -8,7 +8,6 @@ normalisation, and gives their sum only: 12.5 days became 3.8, 3.3 times as fast
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import statistics
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from unittest import mock
 
 import torch
 from bench_layers import in_turns, over
+from own_process import medians
 
 from mpolab import mpobert
 from mpolab.features import IGNORE
@@ -111,7 +111,7 @@ class Stepper:
         return loss.detach()
 
 
-def _peak(name: str, layers: int, queue) -> None:
+def _peak(layers: int, name: str, queue) -> None:
     """In a process of its own: the peak of a second step above what stays between steps."""
     step = Stepper(WAYS[name], layers)
     step()
@@ -121,26 +121,12 @@ def _peak(name: str, layers: int, queue) -> None:
     queue.put(meter.peak_bytes)
 
 
-def peaks(layers: int, names: list[str], tries: int) -> dict[str, float]:
-    """{way: bytes}, medians."""
-    context, found = multiprocessing.get_context("spawn"), {}
-    for name in names:
-        seen = []
-        for _ in range(tries):
-            queue = context.Queue()
-            process = context.Process(target=_peak, args=(name, layers, queue))
-            process.start()
-            seen.append(queue.get())
-            process.join()
-        found[name] = statistics.median(seen)
-    return found
-
-
 def accelerations(rounds: int, quick: bool) -> list[dict]:
     """One row for each way: times as fast as the baseline (median over the rounds), and the peak memory of a step."""
     layers, batch_rows = (2, 2) if quick else (12, BATCH)
     times = in_turns({name: Stepper(way, layers, batch_rows) for name, way in WAYS.items()}, rounds)
-    memory = peaks(layers, ["baseline", "activation checkpointing"] if quick else list(WAYS), 1 if quick else 3)
+    measured = ["baseline", "activation checkpointing"] if quick else list(WAYS)
+    memory = medians(partial(_peak, layers), measured, 1 if quick else 3)
     return [
         {
             "way": name,

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from accelerations import accelerations  # noqa: E402
 from accelerations import table as accelerations_table  # noqa: E402
 from bench_decomposition import machine, print_table  # noqa: E402
 from bench_layers import in_turns, judged, over  # noqa: E402
+from own_process import medians  # noqa: E402
 
 from mpolab import shared_rebuild  # noqa: E402
 from mpolab.meter import Meter  # noqa: E402
@@ -41,8 +40,6 @@ SECTIONS = ("training", "eval", "memory", "rebuild", "accelerations")
 SHAPE = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 12,
          "hidden_act": "gelu"}  # fmt: skip
 BATCH, TOKENS = 16, 128
-HEAP = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""Freed blocks go back to the system at once, so that a fragmented heap does not count as memory in use."""
 TRAINING, EVALUATION, MEMORY = 0.85, 0.97, 1.15
 """Least tokens/s over BERT's and ALBERT's in training and evaluation; most activation memory over BERT's."""
 
@@ -101,7 +98,7 @@ def evaluation(rounds: int, quick: bool) -> list[dict]:
         return speeds(found, lambda model, ids: model(ids), 2 * rounds, EVALUATION)
 
 
-def _one_step(name: str, depth: int, queue) -> None:
+def _one_step(depth: int, name: str, queue) -> None:
     """In a process of its own: the peak of a step with activation checkpointing, above the model and its gradients."""
     model = models(num_hidden_layers=depth)[name].train()
     model.activation_checkpointing_enable()
@@ -115,18 +112,9 @@ def _one_step(name: str, depth: int, queue) -> None:
 
 
 def memory(rounds: int, quick: bool) -> list[dict]:
-    depth, found = (12 if quick else 48), {}
-    os.environ |= HEAP  # the processes started below inherit it
-    context = multiprocessing.get_context("spawn")
-    for name in ("BertModel", "MPOBERT, auto"):  # transformers' AlbertModel cannot be checkpointed
-        peaks = []
-        for _ in range(1 if quick else rounds):
-            queue = context.Queue()
-            process = context.Process(target=_one_step, args=(name, depth, queue))
-            process.start()
-            peaks.append(queue.get())
-            process.join()
-        found[name] = statistics.median(peaks)
+    depth = 12 if quick else 48
+    # transformers' AlbertModel cannot be checkpointed
+    found = medians(partial(_one_step, depth), ("BertModel", "MPOBERT, auto"), 1 if quick else rounds)
     return [
         {"model": name, "layers": depth, "peak_mb": peak / 1e6, "over_bert": peak / found["BertModel"]}
         for name, peak in found.items()

@@ -29,9 +29,9 @@ def tokenizer():
     return tiny_tokenizer()
 
 
-def run(*command: str) -> subprocess.CompletedProcess:
+def run(*command: str, limit: float = 300) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
 
 
 def steps(folder: Path) -> list[int]:
@@ -165,15 +165,18 @@ def test_checkpoints_are_the_last_and_the_best(tokenizer, tmp_path):
 # ------------------------------------------------------------------------------------------------------ two processes
 
 
+def in_two_processes(job: str, out: Path, limit: float = 300):
+    """What a job of small.py prints last, run by torchrun on the CPU."""
+    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = run(*launch, small.__file__, job, str(out), limit=limit)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_two_processes_have_the_loss_curve_of_one(tmp_path):
     """torchrun on the CPU: rows that do not divide evenly, masked text with unequal numbers of tokens."""
     alone = small.both_losses(str(tmp_path / "one"))
-    done = run(
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", small.__file__,
-        "losses", str(tmp_path / "two"),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    together = json.loads(done.stdout.splitlines()[-1])
+    together = in_two_processes("losses", tmp_path / "two")
     assert (alone[-1], together[-1]) == (1, 2)
     for one, two in zip(alone[:3], together[:3]):
         assert len(one) >= 10 and two == pytest.approx(one, abs=1e-5)
@@ -187,12 +190,7 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path):
 def test_a_divided_model_has_the_loss_curve_of_a_whole_one(tmp_path):
     """FSDP in two processes: curves, scores and weights of one process; checkpoints that are whole; a resumed run."""
     alone = small.divided(str(tmp_path / "one"), "ddp")
-    done = run(
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", small.__file__,
-        "divided", str(tmp_path / "two"),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    together = json.loads(done.stdout.splitlines()[-1])
+    together = in_two_processes("divided", tmp_path / "two", limit=900)
     assert (alone["state"]["processes"], together["state"]["processes"]) == (1, 2)
     assert alone["held"] == 1 and 0.4 < together["held"] < 0.6, "each process keeps half of the weights"
     assert together["state"]["resumed_from"] == 3 and together["state"]["total"] == alone["state"]["total"]
