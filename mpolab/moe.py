@@ -133,8 +133,9 @@ def to_moe(
     style = STYLES.get(getattr(getattr(model, "config", None), "model_type", ""), "mpobert")
     shape = {"style": style, **({"n": plan} if isinstance(plan, int) else plan or {})}
     count = experts + bool(keep_dense)
-    inputs = {id(stack): TokenInputs() for stack in _stacks(model).values()}
-    blocks = _blocks(model)
+    stacks = _stacks(model)
+    inputs = {path: TokenInputs() for path in stacks}
+    blocks = _blocks(model, stacks)
     made = {}
     for number, (path, (block, stack)) in enumerate(blocks.items()):
         ffn = read_ffn(block)
@@ -143,8 +144,8 @@ def to_moe(
         )
     for path, layer in made.items():  # all or none
         put_module(model, path, layer)
-    for stack in _stacks(model).values():
-        inputs[id(stack)].watch(stack)
+    for path, stack in stacks.items():
+        inputs[path].watch(stack)
     setattr(model, MOE, about)
     model.__class__ = class_with_experts(type(model))
     if mask_probability == 1:
@@ -161,16 +162,15 @@ def _stacks(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def _blocks(model: nn.Module) -> dict[str, tuple[nn.Module, int]]:
-    """{path of a feed-forward block: (block, id of the stack it is in)}; raises MatrixTypeError where there is none."""
-    stacks = _stacks(model)
+def _blocks(model: nn.Module, stacks: Mapping[str, nn.Module]) -> dict[str, tuple[nn.Module, str]]:
+    """{path of a feed-forward block: (block, path of the stack it is in)}; raises MatrixTypeError if there is none."""
     found = {}
     for path, module in model.named_modules():
         if not any(all(isinstance(getattr(module, n, None), nn.Module) for n in names) for names in LAYOUTS):
             continue
         owners = [name for name in stacks if not name or path.startswith(f"{name}.")]
         if owners:
-            found[path] = (module, id(stacks[max(owners, key=len)]))
+            found[path] = (module, max(owners, key=len))
     if not found:
         known = "; ".join(" and ".join(names) for names in LAYOUTS)
         raise MatrixTypeError(
