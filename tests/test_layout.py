@@ -82,7 +82,6 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "perplexity": set(),
     "metrics": {"tasks", "bleu", "perplexity"},
     "text_to_text": {"tasks", "sampling", "metrics"},
-    "mixing": {"features"},
     # training
     "settings": set(),
     "meter": set(),
