@@ -344,7 +344,7 @@ RECIPES: tuple[Recipe, ...] = (
         settings=dataclasses.replace(_ADAMW, batch_size=16, lr=5e-4),
         scales={
             "smoke": {**_SMOKE, "options": {"layers": 13, "init": "copy", "changes": MINI_FACTORS, **_NOVELS}},
-            "laptop": {"max_steps": 160, "dev": 1000, "warmup": 20, "eval_every": 80},
+            "laptop": {"max_steps": 640, "dev": 2000, "warmup": 20, "eval_every": 80},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
         seeds=(0,),
