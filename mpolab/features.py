@@ -104,6 +104,27 @@ def collator(tokenizer: Any, per_position: bool, multiple: int | None = None) ->
     return collate
 
 
+def target_collator(tokenizer: Any, start: int, multiple: int | None = None) -> Callable[[list[Feature]], dict]:
+    """As `collator`, for an encoder and a decoder: "labels" is a text of its own, and the decoder reads it one later,
+    from the token `start` on ("decoder_input_ids", "decoder_attention_mask").
+    """
+    sources = collator(tokenizer, False, multiple)
+
+    def collate(features: list[Feature]) -> dict[str, torch.Tensor]:
+        width = max(len(feature["labels"]) for feature in features)
+        width = -(-width // multiple) * multiple if multiple else width
+        rows = [row["labels"] + [IGNORE] * (width - len(row["labels"])) for row in features]
+        batch = sources([{**feature, "labels": row} for feature, row in zip(features, rows)])
+        labels = batch["labels"]  # (rows, width)
+        shown = torch.where(labels == IGNORE, tokenizer.pad_token_id, labels)
+        begin = torch.full_like(shown[:, :1], start)
+        batch["decoder_input_ids"] = torch.cat([begin, shown[:, :-1]], dim=1)
+        batch["decoder_attention_mask"] = (labels != IGNORE).long()
+        return batch
+
+    return collate
+
+
 # ----------------------------------------------------------------------------------------------------- sentences
 
 

@@ -7,7 +7,7 @@ all micro-batches and all processes of a step. Pre-training has two kinds of ite
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +120,30 @@ def _of_tokens(shift: bool) -> Objective:
         return float(nll / max(tokens, 1.0))
 
     return Objective(lambda outputs, labels: _token_nll(outputs, labels, shift).sum(), keep, mean)
+
+
+def of_spans(special: Sequence[int]) -> Objective:
+    """T5's hidden spans: the loss is the mean over all tokens of the targets, as T5 has it. An evaluation collects
+    (rows, 4): sum and number of all, and of those that are none of `special`, the sentinels and the end, which a model
+    soon knows for certain.
+    """
+    marks = torch.tensor(sorted(special))
+
+    def keep(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+        nll = _token_nll(outputs, labels, shift=False)
+        words = (labels != IGNORE) & ~torch.isin(labels, marks.to(labels.device))
+        counts = [_items_of_rows(labels != IGNORE, nll), _items_of_rows(words, nll)]
+        return torch.stack([nll.sum(1), counts[0], (nll * words).sum(1), counts[1]], dim=1)
+
+    def mean(kept: np.ndarray, labels: np.ndarray) -> float:
+        nll, tokens = kept.astype("float64").sum(0)[:2]
+        return float(nll / max(tokens, 1.0))
+
+    return Objective(lambda outputs, labels: _token_nll(outputs, labels, shift=False).sum(), keep, mean)
+
+
+def _items_of_rows(chosen: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return chosen.sum(1).to(like.dtype)
 
 
 # -------------------------------------------------------------------------------------------------------- pre-training

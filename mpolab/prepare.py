@@ -16,9 +16,10 @@ from . import features, metrics, multitask, spans
 from .data import TaskData, TextData
 from .errors import DataError, TrainingError, unknown
 from .mixture import MixedRows, TaskMixture
-from .objectives import Objective
+from .objectives import Objective, of_spans
 from .segments import Segments, TokenData
 from .settings import Settings
+from .token_streams import StreamData, Windows
 
 
 def need(package: str) -> None:
@@ -40,7 +41,7 @@ def check_model(model: nn.Module, tokenizer: Any, settings: Settings) -> None:
     """What can be said before anything is computed: a tokenizer, a head, room for max_length tokens."""
     if tokenizer is None:
         raise TrainingError("training needs the model's tokenizer: load_pretrained(name).tokenizer.")
-    if getattr(model, "base_model", None) is model:
+    if getattr(model, "base_model", None) is model and getattr(model, "lm_head", None) is None:  # T5 is its own base
         raise TrainingError(
             f"{type(model).__name__} has no head, so it computes hidden states and no answer. Load it with one: "
             "load_pretrained(name, head='sequence-classification', num_labels=2)."
@@ -77,7 +78,7 @@ def start_at_the_mean(model: nn.Module, new: Sequence[str], data: TaskData) -> f
     return mean
 
 
-Data = TaskData | TaskMixture | TextData | TokenData
+Data = TaskData | TaskMixture | TextData | TokenData | StreamData
 """What can be trained on."""
 
 
@@ -97,6 +98,8 @@ def kind_of(model: nn.Module, data: Data, objective: str | None) -> tuple[str | 
         return multitask.objective_of(data.tasks), multitask.MEAN, False
     if isinstance(data, TokenData):
         return "pretraining", "loss", True
+    if isinstance(data, StreamData):
+        return _kind_of_stream(model, data), "loss", True
     if isinstance(data, TextData):
         if objective is None:
             name = type(model).__name__
@@ -123,6 +126,25 @@ def kind_of(model: nn.Module, data: Data, objective: str | None) -> tuple[str | 
     return kind, task.main_metric, False
 
 
+def _kind_of_stream(model: nn.Module, data: StreamData) -> str | Objective:
+    """Raises TrainingError for a model that does not read the stream's rows."""
+    two = bool(getattr(model.config, "is_encoder_decoder", False))
+    if two != (data.sentinels is not None):
+        expected = "an encoder and a decoder (T5)" if data.sentinels is not None else "a decoder alone (GPT-2)"
+        rows = "spans are hidden" if data.sentinels is not None else "the next token is predicted"
+        raise TrainingError(f"in the rows of {data.name} {rows}, which is for {expected}, not {type(model).__name__}.")
+    if data.sentinels is None:
+        return "causal"
+    return of_spans([*data.sentinels, model.config.eos_token_id])
+
+
+def collator_for(tokenizer: Any, model: nn.Module, kind: str | Objective, multiple: int | None) -> Any:
+    """What makes batches of rows: see `features`. multiple: of which the number of tokens is to be one, or None."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        return features.target_collator(tokenizer, model.config.decoder_start_token_id, multiple)
+    return features.collator(tokenizer, kind in ("masked", "causal", "pretraining"), multiple)
+
+
 def scored_splits(data: Data) -> tuple[str, ...]:
     """The splits that are scored beside training: never a task's test set, which is not ours to look at."""
     if not of_tasks(data):
@@ -136,13 +158,15 @@ def reported_splits(data: Data) -> tuple[str, ...]:
     return tuple(split for split in data.splits if split.startswith("dev"))
 
 
-def tokenized(model, tokenizer, data, split: str, kind, settings: Settings, seed: int) -> features.Rows | Segments:
+def tokenized(
+    model, tokenizer, data, split: str, kind, settings: Settings, seed: int
+) -> features.Rows | Segments | Windows:
     """A split, tokenized, with the function that scores it. Rows that are only scored stand longest first, so that
     a batch has little padding and a model that does not fit into memory fails at once.
     """
     if isinstance(data, TaskMixture):
         return _mixed(model, tokenizer, data, split, settings, seed)
-    if isinstance(data, TokenData):
+    if isinstance(data, TokenData | StreamData):
         return data.rows(split, tokenizer, seed)
     texts = data.splits.get(split)
     if not texts:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +113,7 @@ def from_nothing(job: Job) -> None:
     length = job.settings.max_length
     job.tokenizer = train_tokenizer(splits["train"], asked["vocabulary"], length, job.progress)
     config = AlbertConfig(**{**MINI, **asked["shape"]}, vocab_size=len(job.tokenizer), **_special(job.tokenizer))
-    job.model = _seeded(partial(AlbertForPreTraining, config), job.seed)
+    job.model = seeded(partial(AlbertForPreTraining, config), job.seed)
     if asked["positions"] == "sinusoids":
         table = job.model.albert.embeddings.position_embeddings.weight
         with torch.no_grad():  # as large as random ones: a sinusoid's mean square is 1/2
@@ -143,7 +143,7 @@ def from_source(job: Job, kind: str) -> None:
 
         if asked["init"] == "scratch":
             config = config_from(found.model, asked["layers"], **asked["changes"])
-            job.model = _seeded(partial(MPOBertForPreTraining, config), job.seed)
+            job.model = seeded(partial(MPOBertForPreTraining, config), job.seed)
         else:
             job.model = MPOBertForPreTraining.from_albert(
                 found, asked["layers"], asked["init"], job.seed, **asked["changes"]
@@ -159,7 +159,8 @@ def _special(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def _seeded(make: Any, seed: int) -> nn.Module:
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A model made with these random numbers; the caller's stay as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()

@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import mpobert_recipes, mpop, pretraining, runs
+from . import mpobert_recipes, mpop, pretraining, runs, writers
 from .corpora import SEPARATOR
 from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
@@ -38,6 +38,7 @@ METHODS: dict[str, Method] = {
     **mpop.METHODS,
     **pretraining.METHODS,
     **mpobert_recipes.METHODS,
+    **writers.METHODS,
 }
 """Every method by its name."""
 
@@ -74,6 +75,7 @@ RECIPES: dict[str, Recipe] = {
         *mpop.RECIPES,
         *pretraining.RECIPES,
         *mpobert_recipes.RECIPES,
+        *writers.RECIPES,
     )
 }
 """Every recipe by its name."""

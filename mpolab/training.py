@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .mixture import TaskMixture
     from .prepare import Data
     from .segments import TokenData
+    from .token_streams import StreamData
 
 __all__ = ["Outcome", "Settings", "evaluate", "fine_tune", "make_trainer", "pretrain", "train_lm"]
 
@@ -132,7 +133,7 @@ def train_lm(
 def pretrain(
     model: nn.Module,
     tokenizer: Any,
-    data: TokenData,
+    data: TokenData | StreamData,
     settings: Settings | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
@@ -140,12 +141,16 @@ def pretrain(
     progress: bool = True,
     callbacks: Sequence[Any] = (),
 ) -> Outcome:
-    """As `fine_tune`, for masked tokens and sentence order together: "valid" chooses, "valid" and "test" are scored.
+    """As `fine_tune`, on tokens that lie on disk: "valid" chooses, "valid" and "test" are scored.
 
-    model: MPOBertForPreTraining, transformers' AlbertForPreTraining, or one with the same outputs and a head that is
-    called `predictions`. Scores: "loss", the mean over masked tokens plus the mean over rows, both in nats;
-    "mlm_loss", "perplexity", "mlm_accuracy", "sop_loss", "sop_accuracy". Raises TrainingError as well for a tokenizer
-    with more entries than the model's vocabulary. MPOBERT section 3.3.3.
+    Of `segments.TokenData`, masked tokens and sentence order together; model: MPOBertForPreTraining, transformers'
+    AlbertForPreTraining, or one with the same outputs and a head that is called `predictions`. Scores: "loss", the mean
+    over masked tokens plus the mean over rows, both in nats; "mlm_loss", "perplexity", "mlm_accuracy", "sop_loss",
+    "sop_accuracy". Raises TrainingError as well for a tokenizer with more entries than the model's vocabulary. MPOBERT
+    section 3.3.3.
+
+    Of `token_streams.StreamData`, the next token (a causal model: GPT-2) or hidden spans (T5). Scores: "loss", in nats,
+    the mean over all predicted tokens; "perplexity", for T5 of the hidden tokens alone, without sentinels and ends.
     """
     return _run(model, tokenizer, data, settings, seed, out, resume, progress, callbacks, None)
 
@@ -285,7 +290,6 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
         )
     with quiet_transformers(), Streams(seed):
         from .engine import Engine
-        from .features import collator
 
         chooses = choosing in wanted
         return Engine(
@@ -293,7 +297,7 @@ def _build(model, tokenizer, data, settings, seed, out, callbacks, progress, obj
             rows={split: prepare.tokenized(model, tokenizer, data, split, kind, settings, seed) for split in wanted},
             kind=kind,
             settings=settings,
-            collate=collator(tokenizer, kind in ("masked", "causal", "pretraining"), 8 if device == "cuda" else None),
+            collate=prepare.collator_for(tokenizer, model, kind, 8 if device == "cuda" else None),
             out=None if out is None else Path(out),
             seed=seed,
             select=choosing if chooses else None,
