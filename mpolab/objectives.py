@@ -104,8 +104,10 @@ def _token_nll(outputs: Any, labels: torch.Tensor, shift: bool) -> torch.Tensor:
     """(rows, tokens): the negative log-likelihood of each label, zero where it is IGNORE."""
     logits = _logits(outputs, 3, "language modelling")
     if shift:  # the logits at a token are about the next one
-        logits, labels = logits[:, :-1], labels[:, 1:]
-    return cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORE)
+        labels = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORE)], dim=1)
+    # As (rows * tokens, vocabulary): with the vocabulary in the middle the softmax takes five times as long on a CPU.
+    nll = cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=IGNORE)
+    return nll.view(labels.shape)
 
 
 def _of_tokens(shift: bool) -> Objective:
