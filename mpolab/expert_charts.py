@@ -1,0 +1,279 @@
+"""Pictures of experts: a text coloured by who computes it, loads, distances, and how all that goes over training.
+
+As everything in `mpolab.viz`, from where they are called: an Axes and plain numbers in, nothing out.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from .look import AUXILIARY, INK, MUTED, key, outline, tidy, write
+
+HUES = ["#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999"]
+"""Of experts 0 to 7: Okabe and Ito's. The next eight are pale in a frame of the same hue, eight more white in one."""
+PALE = (0.0, 0.72, 1.0)  # how much white is in an expert's fill, by the round of hues
+SURE = LinearSegmentedColormap.from_list("sure", ["#FFFFFF", "#A6DCCB", "#009E73", "#004D38"])
+APART = LinearSegmentedColormap.from_list("apart", ["#F7FBFF", "#9ECAE1", AUXILIARY])
+NOBODY = ("#FFFFFF", "#BBBBBB")  # fill and frame of a token without an expert
+
+SIZE, LINE, PAD, GAP, STRIP = 8.5, 15.0, 1.3, 0.7, 2.0  # points: letters, lines, room in a box, between boxes, strips
+SIGNS = {"\n": "↵", "\t": "⇥"}  # of white space that is a token by itself
+
+
+def expert_colours(expert: int) -> tuple[str, str]:
+    """(fill, frame) of an expert."""
+    hue = HUES[expert % len(HUES)]
+    white = PALE[(expert // len(HUES)) % len(PALE)]
+    return to_hex((1 - white) * np.array(to_rgb(hue)) + white), hue
+
+
+def draw_routed_text(
+    ax: Axes, tokens: Sequence[str], experts: Sequence[Sequence[int]], count: int, title: str = ""
+) -> None:
+    """A text in boxes of the colour of each token's expert, with a key of all `count` experts below.
+
+    tokens: with the white space before them. experts: of each token, the first one fills its box, others are strips
+    below it; none: a grey frame. The text is wrapped to the axes and cut where they end, which is then said.
+    """
+    first = [expert_colours(own[0]) if own else NOBODY for own in experts]
+    entries = [(f"{e}", *expert_colours(e)) for e in range(count)]
+    if any(not own for own in experts):
+        entries.append(("none", *NOBODY))
+    _draw_boxes(ax, tokens, first, [own[1:] for own in experts], "expert", entries, title)
+
+
+def draw_shaded_text(
+    ax: Axes, tokens: Sequence[str], values: Sequence[float], low: float, title: str = "", label: str = ""
+) -> None:
+    """A text in boxes as dark as a number from `low` (white) to 1 (darkest), with a key below; NaN: a grey frame."""
+
+    def colours(value: float) -> tuple[str, str]:
+        if math.isnan(value):
+            return NOBODY
+        return to_hex(SURE(min(max((value - low) / (1 - low), 0.0), 1.0))), "#A6DCCB"
+
+    entries = [(f"{value:.2f}", *colours(value)) for value in np.linspace(low, 1, 5)]
+    _draw_boxes(ax, tokens, [colours(value) for value in values], [()] * len(tokens), label, entries, title)
+
+
+def _draw_boxes(
+    ax: Axes,
+    tokens: Sequence[str],
+    colours: Sequence[tuple[str, str]],
+    strips: Sequence[Sequence[int]],
+    label: str,
+    entries: Sequence[tuple[str, str, str]],
+    title: str,
+) -> None:
+    """The axes' units become points, from the upper left corner."""
+    box = ax.get_window_extent()
+    width, height = (72 / ax.figure.dpi * side for side in (box.width, box.height))
+    ax.set_xlim(0, width)
+    ax.set_ylim(height, 0)
+    ax.axis("off")
+    ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
+    rows = _in_rows(entries, label, width)
+    lines = max(int((height - LINE * len(rows) - 6) // LINE), 1)
+    placed, cut = _wrapped([shown_as(token) for token in tokens], width, lines)
+    boxes, fills, frames, dark, light = [], [], [], [], []
+
+    def add(x: float, y: float, wide: float, high: float, text: str, fill: str, frame: str) -> None:
+        boxes.append([(x, y - high / 2), (x + wide, y - high / 2), (x + wide, y + high / 2), (x, y + high / 2)])
+        fills.append(fill)
+        frames.append(frame)
+        (light if _is_dark(fill) else dark).append((x + wide / 2, y, text))
+
+    for number, (x, line, wide, text) in enumerate(placed):
+        y, others = LINE * (line + 0.5), strips[number]
+        add(x, y, wide, LINE - 4, text, *colours[number])
+        for k, expert in enumerate(others):
+            part = wide / len(others)
+            add(x + k * part, y + (LINE - 4) / 2 + STRIP / 2, part, STRIP, "", *expert_colours(expert))
+    for k, row in enumerate(rows):
+        y = height - LINE * (len(rows) - k - 0.5)
+        for x, wide, text, fill, frame in row:
+            add(x, y, wide, LINE - 4, text, fill, frame)
+        if not k:
+            write(ax, [(0, y, label)], SIZE, INK, "left")
+    ax.add_collection(PolyCollection(boxes, facecolors=fills, edgecolors=frames, linewidths=0.8), autolim=False)
+    write(ax, dark, SIZE, INK)
+    write(ax, light, SIZE, "white")
+    if cut:
+        y = LINE * (lines + 0.35)
+        write(ax, [(width, y, f"… and {cut} more token{'s' * (cut > 1)}")], SIZE - 1, MUTED, "right")
+
+
+def _in_rows(entries: Sequence[tuple[str, str, str]], label: str, width: float) -> list[list[tuple]]:
+    """(x, width, text, fill, frame) of a key's boxes, row by row."""
+    start = _width(label) + 8
+    rows, x = [[]], start
+    for text, fill, frame in entries:
+        wide = max(_width(text), 10.0) + 2 * PAD
+        if x + wide > width and rows[-1]:
+            rows.append([])
+            x = start
+        rows[-1].append((x, wide, text, fill, frame))
+        x += wide + 3
+    return rows
+
+
+def _wrapped(
+    shown: Sequence[tuple[str, str]], width: float, lines: int
+) -> tuple[list[tuple[float, int, float, str]], int]:
+    """(x, line, width, text) of each token that has a place, and how many have none. shown: as `shown_as` has it.
+
+    A line is broken before a word; before a part of one where the word is longer than a line.
+    """
+    sizes = [_width(text) + 2 * PAD for _, text in shown]
+    placed: list[tuple[float, int, float, str]] = []
+    x, line, space = 0.0, 0, _width("n")
+    for k, (before, text) in enumerate(shown):
+        if before and k:
+            end = next((m for m in range(k + 1, len(shown)) if shown[m][0]), len(shown))
+            word = sum(sizes[k:end]) + GAP * (end - k - 1)
+            breaks = before.count("\n")
+            x += space * min(len(before), 8)
+            if breaks or (x + word > width and x > 0):
+                x, line = 0.0, line + max(min(breaks, 2), 1)
+        if x + sizes[k] > width and x > 0:
+            x, line = 0.0, line + 1
+        if line >= lines:
+            return placed, len(shown) - k
+        placed.append((x, line, min(sizes[k], width), text))
+        x += sizes[k] + GAP
+    return placed, 0
+
+
+def shown_as(token: str) -> tuple[str, str]:
+    """(white space before it, what is written) of a token: signs for one of white space only, a dot for no letter.
+
+    A character that the font does not have is written as a square.
+    """
+    text = token.strip()
+    before = token[: len(token) - len(token.lstrip())]
+    if not text:
+        return "", "".join(SIGNS.get(letter, "␣") for letter in token) or "·"
+    return before, "".join(letter if _has(letter) else "□" for letter in text)
+
+
+@functools.cache
+def _has(letter: str) -> bool:
+    return get_font(findfont(FontProperties())).get_char_index(ord(letter)) != 0
+
+
+def _width(text: str) -> float:
+    """Of a word in points."""
+    path = outline(text, SIZE, 0.0)
+    return float(path.get_extents().x1) if len(path.vertices) else 0.0
+
+
+@functools.cache
+def _is_dark(colour: str) -> bool:
+    """Whether white reads better on it: below a luminance of a fifth or so (WCAG 2, relative luminance)."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722]) < 0.2
+
+
+def draw_load(ax: Axes, load: Sequence[float], title: str = "", label: str = "share of the tokens") -> None:
+    """One bar an expert, in its colour, its percent above it; a dashed line where all have the same."""
+    count = len(load)
+    fills, frames = zip(*map(expert_colours, range(count)))
+    corners = [[(k - 0.4, 0), (k + 0.4, 0), (k + 0.4, value), (k - 0.4, value)] for k, value in enumerate(load)]
+    ax.add_collection(PolyCollection(corners, facecolors=fills, edgecolors=frames, linewidths=1.0), autolim=False)
+    ax.axhline(1 / count, color=INK, linewidth=1.0, linestyle="--")
+    top = max(1.25 * max(load), 1.6 / count)
+    ax.set_xlim(-0.6, count - 0.4)
+    ax.set_ylim(0, top)
+    tidy(ax, title, "expert", label)
+    ax.grid(False)
+    ax.set_xticks(range(0, count, 1 if count <= 20 else 4))
+    ax.set_yticks([])  # every bar says its value
+    size = 7.5 if count <= 10 else 6
+    write(ax, [(k, value + 0.045 * top, f"{100 * value:.0f}") for k, value in enumerate(load)], size, INK)
+    write(ax, [(count - 0.45, 0.955 * top, f"% (dashed: even, {100 / count:.3g})")], 7.5, MUTED, "right")
+
+
+def draw_distances(
+    ax: Axes, distances: Sequence[Sequence[float]], title: str = "", top: float | None = None, label: str = ""
+) -> None:
+    """Distances of all pairs of experts, from white (0) to blue (`top`, by default the largest); NaN stays empty.
+
+    Up to ten experts the numbers are written.
+    """
+    values = np.asarray(distances, dtype=float)
+    count, known = len(values), np.isfinite(values)
+    limit = max(float(values[known].max()) if top is None and known.any() else top or 0.0, 1e-12)
+    ax.imshow(np.where(known, values, np.nan), cmap=APART, vmin=0, vmax=limit, aspect="auto", interpolation="nearest")
+    digits = max(0, 1 - math.floor(math.log10(limit))) if limit > 1e-12 else 0
+    if count <= 10 and digits <= 3:
+        cells: dict[str, list[tuple[float, float, str]]] = {INK: [], "white": []}
+        for (row, column), value in np.ndenumerate(values):
+            if known[row, column] and row != column:
+                ink = "white" if value > 0.75 * limit else INK
+                cells[ink].append((column, row, f"{value:.{digits}f}".replace("0.", ".", 1)))
+        for ink, entries in cells.items():
+            write(ax, entries, 7.5, ink)
+    tidy(ax, title, label or f"expert (white: 0, darkest: {limit:.3g})", "expert")
+    ax.grid(False)
+    step = 1 if count <= 17 else 4
+    ax.set_xticks(range(0, count, step))
+    ax.set_yticks(range(0, count, step))
+    ax.tick_params(length=0)
+
+
+def draw_runs(
+    ax: Axes,
+    runs: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]],
+    title: str = "",
+    ylabel: str = "",
+    front: str | None = None,
+    mark: float | None = None,
+    level: tuple[float, str] | None = None,
+    xlabel: str = "optimizer step",
+) -> None:
+    """Named runs over steps: name -> (steps, for every step the values of all seeds).
+
+    A line at the mean and a band from the least to the largest. front: the run drawn last and thicker. mark: a dotted
+    line at a step. level: a dashed line at a value, and its name.
+    """
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, max(len(runs), 2)))
+    entries = []
+    for k, (name, (steps, rows)) in sorted(enumerate(runs.items()), key=lambda entry: entry[1][0] == front):
+        values, colour, wide = np.asarray(rows, dtype=float), to_hex(shades[k]), 2.6 if name == front else 1.2
+        if values.shape[1] > 1:
+            ax.fill_between(steps, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.18, linewidth=0)
+        ax.plot(steps, values.mean(axis=1), color=colour, linewidth=wide, marker="." if len(steps) < 3 else None)
+        entries.append((k, ("━", name, colour)))
+    if level is not None:
+        ax.axhline(level[0], color=MUTED, linewidth=1.0, linestyle="--")
+        entries.append((len(runs), ("╌", level[1], MUTED)))
+    if mark is not None:
+        ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
+    low, high = _ends(_values(runs), level)
+    ax.set_ylim(low, high + 0.1 * len(entries) * (high - low))
+    key(ax, [entry for _, entry in sorted(entries)], "upper left")
+    tidy(ax, title, xlabel, ylabel)
+
+
+def _values(runs: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> Iterable[float]:
+    return (float(value) for _, rows in runs.values() for row in rows for value in row)
+
+
+def _ends(values: Iterable[float], level: tuple[float, str] | None) -> tuple[float, float]:
+    """From 0, or from a little below the least where all are far above it."""
+    known = [value for value in values if math.isfinite(value)] + ([] if level is None else [level[0]])
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    if low < 0.5 * high:
+        low = min(low, 0.0)
+    room = 0.06 * (high - low or abs(high) or 1.0)
+    return (low if low == 0 else low - room), high + room
