@@ -6,6 +6,7 @@ As everything in `mpolab.viz`, from where they are called: an Axes and plain num
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,7 +26,9 @@ SURE = LinearSegmentedColormap.from_list("sure", ["#FFFFFF", "#A6DCCB", "#009E73
 APART = LinearSegmentedColormap.from_list("apart", ["#F7FBFF", "#9ECAE1", AUXILIARY])
 NOBODY = ("#FFFFFF", "#BBBBBB")  # fill and frame of a token without an expert
 
-SIZE, LINE, PAD, GAP, STRIP = 8.5, 15.0, 1.3, 0.7, 2.0  # points: letters, lines, room in a box, between boxes, strips
+SIZES = (12.0, 10.0, 8.5)  # points; the largest that shows the whole text
+LINE, HIGH = 1.75, 1.3  # lines and boxes, in sizes of letters
+PAD, GAP, STRIP = 1.3, 0.7, 2.0  # points: room in a box, between boxes, strips
 SIGNS = {"\n": "↵", "\t": "⇥"}  # of white space that is a token by itself
 
 
@@ -82,42 +85,49 @@ def _draw_boxes(
     ax.axis("off")
     ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.02)
     rows = _in_rows(entries, label, width)
-    lines = max(int((height - LINE * len(rows) - 6) // LINE), 1)
-    placed, cut = _wrapped([shown_as(token) for token in tokens], width, lines)
-    boxes, fills, frames, dark, light = [], [], [], [], []
+    below = LINE * SIZES[-1]  # of a row of the key
+    shown = [shown_as(token) for token in tokens]
+    for size in SIZES:
+        lines = max(int((height - below * (len(rows) + 0.5)) // (LINE * size)), 1)
+        placed, cut = _wrapped(shown, width, lines, size)
+        if not cut:
+            break
+    boxes, fills, frames, dark, light, small = [], [], [], [], [], []
 
-    def add(x: float, y: float, wide: float, high: float, text: str, fill: str, frame: str) -> None:
+    def add(x: float, y: float, wide: float, high: float, fill: str, frame: str) -> None:
         boxes.append([(x, y - high / 2), (x + wide, y - high / 2), (x + wide, y + high / 2), (x, y + high / 2)])
         fills.append(fill)
         frames.append(frame)
-        (light if _is_dark(fill) else dark).append((x + wide / 2, y, text))
 
     for number, (x, line, wide, text) in enumerate(placed):
-        y, others = LINE * (line + 0.5), strips[number]
-        add(x, y, wide, LINE - 4, text, *colours[number])
+        y, others = LINE * size * (line + 0.5), strips[number]
+        add(x, y, wide, HIGH * size, *colours[number])
+        (light if _is_dark(colours[number][0]) else dark).append((x + wide / 2, y, text))
         for k, expert in enumerate(others):
             part = wide / len(others)
-            add(x + k * part, y + (LINE - 4) / 2 + STRIP / 2, part, STRIP, "", *expert_colours(expert))
+            add(x + k * part, y + (HIGH * size + STRIP) / 2, part, STRIP, *expert_colours(expert))
     for k, row in enumerate(rows):
-        y = height - LINE * (len(rows) - k - 0.5)
+        y = height - below * (len(rows) - k - 0.5)
         for x, wide, text, fill, frame in row:
-            add(x, y, wide, LINE - 4, text, fill, frame)
-        if not k:
-            write(ax, [(0, y, label)], SIZE, INK, "left")
+            add(x, y, wide, HIGH * SIZES[-1], fill, frame)
+            small.append((x + wide / 2, y, text, "white" if _is_dark(fill) else INK))
     ax.add_collection(PolyCollection(boxes, facecolors=fills, edgecolors=frames, linewidths=0.8), autolim=False)
-    write(ax, dark, SIZE, INK)
-    write(ax, light, SIZE, "white")
+    write(ax, dark, size, INK)
+    write(ax, light, size, "white")
+    for ink in (INK, "white"):
+        write(ax, [(x, y, text) for x, y, text, own in small if own == ink], SIZES[-1], ink)
+    write(ax, [(0, height - below * (len(rows) - 0.5), label)], SIZES[-1], INK, "left")
     if cut:
-        y = LINE * (lines + 0.35)
-        write(ax, [(width, y, f"… and {cut} more token{'s' * (cut > 1)}")], SIZE - 1, MUTED, "right")
+        y, words = height - below * (len(rows) + 0.3), f"… and {cut} more token{'s' * (cut > 1)}"
+        write(ax, [(width, y, words)], SIZES[-1], MUTED, "right")
 
 
 def _in_rows(entries: Sequence[tuple[str, str, str]], label: str, width: float) -> list[list[tuple]]:
     """(x, width, text, fill, frame) of a key's boxes, row by row."""
-    start = _width(label) + 8
-    rows, x = [[]], start
+    x = start = _width(label, SIZES[-1]) + 8
+    rows: list[list[tuple]] = [[]]
     for text, fill, frame in entries:
-        wide = max(_width(text), 10.0) + 2 * PAD
+        wide = max(_width(text, SIZES[-1]), 10.0) + 2 * PAD
         if x + wide > width and rows[-1]:
             rows.append([])
             x = start
@@ -127,19 +137,20 @@ def _in_rows(entries: Sequence[tuple[str, str, str]], label: str, width: float) 
 
 
 def _wrapped(
-    shown: Sequence[tuple[str, str]], width: float, lines: int
+    shown: Sequence[tuple[str, str, int]], width: float, lines: int, size: float
 ) -> tuple[list[tuple[float, int, float, str]], int]:
     """(x, line, width, text) of each token that has a place, and how many have none. shown: as `shown_as` has it.
 
     A line is broken before a word; before a part of one where the word is longer than a line.
     """
-    sizes = [_width(text) + 2 * PAD for _, text in shown]
+    sizes = [_width(text, size) + 2 * PAD for _, text, _ in shown]
+    starts = [k for k, (before, _, _) in enumerate(shown) if before or not k or shown[k - 1][2]] + [len(shown)]
+    ends = dict(itertools.pairwise(starts))  # of the words
     placed: list[tuple[float, int, float, str]] = []
-    x, line, space = 0.0, 0, _width("n")
-    for k, (before, text) in enumerate(shown):
-        if before and k:
-            end = next((m for m in range(k + 1, len(shown)) if shown[m][0]), len(shown))
-            word = sum(sizes[k:end]) + GAP * (end - k - 1)
+    x, line, space = 0.0, 0, _width("n", size)
+    for k, (before, text, after) in enumerate(shown):
+        if k in ends and k:
+            word = sum(sizes[k : ends[k]]) + GAP * (ends[k] - k - 1)
             breaks = before.count("\n")
             x += space * min(len(before), 8)
             if breaks or (x + word > width and x > 0):
@@ -150,19 +161,22 @@ def _wrapped(
             return placed, len(shown) - k
         placed.append((x, line, min(sizes[k], width), text))
         x += sizes[k] + GAP
+        if after:
+            x, line = 0.0, line + min(after, 2)
     return placed, 0
 
 
-def shown_as(token: str) -> tuple[str, str]:
-    """(white space before it, what is written) of a token: signs for one of white space only, a dot for no letter.
+def shown_as(token: str) -> tuple[str, str, int]:
+    """(white space before it, what is written, line breaks after it) of a token.
 
-    A character that the font does not have is written as a square.
+    White space that is a token by itself is written by signs, a token without a letter as a dot, a character that the
+    font does not have as a square.
     """
     text = token.strip()
-    before = token[: len(token) - len(token.lstrip())]
     if not text:
-        return "", "".join(SIGNS.get(letter, "␣") for letter in token) or "·"
-    return before, "".join(letter if _has(letter) else "□" for letter in text)
+        return "", "".join(SIGNS.get(letter, "␣") for letter in token) or "·", token.count("\n")
+    before = token[: len(token) - len(token.lstrip())]
+    return before, "".join(letter if _has(letter) else "□" for letter in text), 0
 
 
 @functools.cache
@@ -170,9 +184,10 @@ def _has(letter: str) -> bool:
     return get_font(findfont(FontProperties())).get_char_index(ord(letter)) != 0
 
 
-def _width(text: str) -> float:
+@functools.cache
+def _width(text: str, size: float) -> float:
     """Of a word in points."""
-    path = outline(text, SIZE, 0.0)
+    path = outline(text, size, 0.0)
     return float(path.get_extents().x1) if len(path.vertices) else 0.0
 
 
@@ -184,23 +199,25 @@ def _is_dark(colour: str) -> bool:
     return float(linear @ [0.2126, 0.7152, 0.0722]) < 0.2
 
 
-def draw_load(ax: Axes, load: Sequence[float], title: str = "", label: str = "share of the tokens") -> None:
+def draw_load(ax: Axes, load: Sequence[float], title: str = "", label: str = "") -> None:
     """One bar an expert, in its colour, its percent above it; a dashed line where all have the same."""
-    count = len(load)
+    count, even = len(load), 1 / len(load)
     fills, frames = zip(*map(expert_colours, range(count)))
     corners = [[(k - 0.4, 0), (k + 0.4, 0), (k + 0.4, value), (k - 0.4, value)] for k, value in enumerate(load)]
     ax.add_collection(PolyCollection(corners, facecolors=fills, edgecolors=frames, linewidths=1.0), autolim=False)
-    ax.axhline(1 / count, color=INK, linewidth=1.0, linestyle="--")
-    top = max(1.25 * max(load), 1.6 / count)
+    ax.axhline(even, color=INK, linewidth=1.0, linestyle="--")
+    top = max(1.2 * max(load), 1.6 * even)
     ax.set_xlim(-0.6, count - 0.4)
     ax.set_ylim(0, top)
-    tidy(ax, title, "expert", label)
+    tidy(ax, title, "", label)
     ax.grid(False)
-    ax.set_xticks(range(0, count, 1 if count <= 20 else 4))
+    ax.set_xticks([])  # words in one collection take a tenth of the time of so many ticks
     ax.set_yticks([])  # every bar says its value
-    size = 7.5 if count <= 10 else 6
-    write(ax, [(k, value + 0.045 * top, f"{100 * value:.0f}") for k, value in enumerate(load)], size, INK)
-    write(ax, [(count - 0.45, 0.955 * top, f"% (dashed: even, {100 / count:.3g})")], 7.5, MUTED, "right")
+    size, far = (7.5 if count <= 10 else 6.5), 0.06 * top
+    tops = [even if 0 < even - value < 2.2 * far else value for value in load]  # not on the dashed line
+    write(ax, [(k, y + far, f"{100 * value:.0f}") for k, (y, value) in enumerate(zip(tops, load))], size, INK)
+    names = [(k, -1.3 * far, f"{k}") for k in range(0, count, 1 if count <= 20 else 4)]
+    write(ax, [*names, ((count - 1) / 2, -3.2 * far, "expert")], 8.5, INK)
 
 
 def draw_distances(

@@ -51,6 +51,8 @@ COLOURS = {
     "BERT": "#777777",
     "ALBERT": "#56B4E9",
     "MPOBERT": "#009E73",
+    "load": "#009E73",
+    "router": "#CC79A7",
 }
 ADAPTER = "#CC79A7"
 PARTS = {
@@ -79,9 +81,9 @@ def figure(width: float = 8.0, height: float = 3.2, axes: int | Sequence[float] 
     return fig, [fig.add_subplot(grid[0, k]) for k in range(len(ratios))]
 
 
-def head(fig: Figure, text: str) -> None:
+def head(fig: Figure, text: str, left: float = 0.07) -> None:
     """A heading above several axes."""
-    fig.text(0.07, 0.955, text, fontsize=10, color=INK, fontweight="bold")
+    fig.text(left, 0.955, text, fontsize=10, color=INK, fontweight="bold")
 
 
 def png(fig: Figure, dpi: int = 100) -> bytes:

@@ -65,7 +65,7 @@ class RoutingPanel(Panel):
             experts = [sorted(own, key=lambda e, p=p: (-p[e], e)) for own, p in zip(experts, known)]
         entropies = {"load": part.load_entropy.tolist()}
         if known is not None:
-            entropies["router, mean over tokens"] = part.router_entropy.tolist()
+            entropies["router"] = part.router_entropy.tolist()
         return {
             "part": part,
             "number": number,
@@ -78,9 +78,9 @@ class RoutingPanel(Panel):
     def draw(self, numbers: dict[str, Any]) -> Figure:
         part, number, count = numbers["part"], numbers["number"], numbers["part"].count
         figure, (text, load, entropies) = viz.figure(11.5, 4.4, [2.6, 1, 1])
-        text.set_position((0.02, 0.03, 0.655, 0.82))
-        load.set_position((0.715, 0.59, 0.275, 0.26))
-        entropies.set_position((0.735, 0.12, 0.255, 0.28))
+        text.set_position((0.025, 0.03, 0.655, 0.82))
+        load.set_position((0.725, 0.62, 0.265, 0.23))
+        entropies.set_position((0.74, 0.12, 0.25, 0.31))
         several = "; strips: further experts of the token" * (max(map(len, numbers["experts"])) > 1)
         if self.value("colour") == EXPERT:
             viz.draw_routed_text(text, part.tokens, numbers["experts"], count, f"by expert{several}")
@@ -88,24 +88,25 @@ class RoutingPanel(Panel):
             title = f"by the probability that the router gave the expert (1/{count} to 1)"
             viz.draw_shaded_text(text, part.tokens, numbers["weights"], 1 / count, title, "probability")
         each = "assignments" if several else "tokens"
-        viz.draw_load(load, numbers["load"], f"load: % of the {each}", "")
+        viz.draw_load(load, numbers["load"], f"load: % of the {each} (dashed: even)")
+        layers = range(len(part.paths))
+        stack = part.layers[number].rpartition(" ")[0]
         viz.draw_curves(
             entropies,
-            range(len(part.paths)),
+            layers,
             numbers["entropies"],
-            title="entropies by layer",
-            xlabel=f"{part.layers[number].rpartition(' ')[0] or 'layer'}",
-            ylabel="nats",
+            "entropies by layer",
+            stack,
+            "nats",
             mark=number,
-            legend="lower left",
+            legend="upper left",
         )
         top = math.log(count)
         entropies.axhline(top, color=viz.MUTED, linewidth=1.0, linestyle="--")
-        entropies.set_ylim(-0.45 * top - 0.05, 1.22 * top + 0.05)
-        entropies.text(
-            len(part.paths) - 1, 1.02 * top, f"ln {count}", ha="right", va="bottom", fontsize=8, color=viz.MUTED
-        )
-        viz.head(figure, self.heading_of(numbers))
+        entropies.set_ylim(-0.04 * top, 1.5 * max(top, 0.1))
+        where = {"ha": "right", "va": "bottom", "fontsize": 8, "color": viz.MUTED}
+        entropies.text(layers[-1], 1.03 * top, f"ln {count}", **where)
+        viz.head(figure, self.heading_of(numbers), 0.025)
         return figure
 
     def heading_of(self, numbers: dict[str, Any]) -> str:
