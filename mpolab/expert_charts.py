@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import MaxNLocator
 
-from .look import AUXILIARY, INK, MUTED, key, outline, tidy, write
+from .look import AUXILIARY, INK, MUTED, outline, tidy, write
 
 HUES = ["#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999"]
 """Of experts 0 to 7: Okabe and Ito's. The next eight are pale in a frame of the same hue, eight more white in one."""
@@ -29,6 +30,7 @@ NOBODY = ("#FFFFFF", "#BBBBBB")  # fill and frame of a token without an expert
 SIZES = (12.0, 10.0, 8.5)  # points; the largest that shows the whole text
 LINE, HIGH = 1.75, 1.3  # lines and boxes, in sizes of letters
 PAD, GAP, STRIP = 1.3, 0.7, 2.0  # points: room in a box, between boxes, strips
+SMALLEST = 1e-12  # of a scale of distances
 SIGNS = {"\n": "↵", "\t": "⇥"}  # of white space that is a token by itself
 
 
@@ -229,23 +231,28 @@ def draw_distances(
     """
     values = np.asarray(distances, dtype=float)
     count, known = len(values), np.isfinite(values)
-    limit = max(float(values[known].max()) if top is None and known.any() else top or 0.0, 1e-12)
+    limit = max(float(values[known].max()) if top is None and known.any() else top or 0.0, SMALLEST)
     ax.imshow(np.where(known, values, np.nan), cmap=APART, vmin=0, vmax=limit, aspect="auto", interpolation="nearest")
-    digits = max(0, 1 - math.floor(math.log10(limit))) if limit > 1e-12 else 0
+    digits = max(0, 1 - math.floor(math.log10(limit)))
     if count <= 10 and digits <= 3:
         cells: dict[str, list[tuple[float, float, str]]] = {INK: [], "white": []}
         for (row, column), value in np.ndenumerate(values):
             if known[row, column] and row != column:
-                ink = "white" if value > 0.75 * limit else INK
-                cells[ink].append((column, row, f"{value:.{digits}f}".replace("0.", ".", 1)))
+                words = f"{value:.{digits}f}".removeprefix("0") if value else "0"
+                cells["white" if value > 0.75 * limit else INK].append((column, row, words))
         for ink, entries in cells.items():
             write(ax, entries, 7.5, ink)
-    tidy(ax, title, label or f"expert (white: 0, darkest: {limit:.3g})", "expert")
+    tidy(ax, title)
     ax.grid(False)
-    step = 1 if count <= 17 else 4
-    ax.set_xticks(range(0, count, step))
-    ax.set_yticks(range(0, count, step))
-    ax.tick_params(length=0)
+    ax.set_xticks([])  # words in one collection take a tenth of the time of so many ticks
+    ax.set_yticks([])
+    step, far = 1 if count <= 17 else 4, 0.035 * count
+    names = range(0, count, step)
+    write(ax, [(k, count - 0.5 + far, f"{k}") for k in names], 8, INK)
+    write(ax, [(-0.5 - 0.6 * far, k, f"{k}") for k in names], 8, INK, "right")
+    shades = "all 0" if limit == SMALLEST else f"white: 0, darkest: {limit:.3g}"
+    write(ax, [((count - 1) / 2, count - 0.5 + 2.8 * far, label or f"expert ({shades})")], 9, INK)
+    write(ax, [(-0.5 - 3 * far, (count - 1) / 2, "expert")], 9, INK, "center", 90)
 
 
 def draw_runs(
@@ -258,28 +265,36 @@ def draw_runs(
     level: tuple[float, str] | None = None,
     xlabel: str = "optimizer step",
 ) -> None:
-    """Named runs over steps: name -> (steps, for every step the values of all seeds).
+    """Named runs over steps, from dark to light: name -> (steps, for every step the values of all seeds).
 
     A line at the mean and a band from the least to the largest. front: the run drawn last and thicker. mark: a dotted
     line at a step. level: a dashed line at a value, and its name.
     """
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, max(len(runs), 2)))
-    entries = []
+    shades = [to_hex(shade) for shade in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, max(len(runs), 2)))]
     for k, (name, (steps, rows)) in sorted(enumerate(runs.items()), key=lambda entry: entry[1][0] == front):
-        values, colour, wide = np.asarray(rows, dtype=float), to_hex(shades[k]), 2.6 if name == front else 1.2
+        values, wide = np.asarray(rows, dtype=float), 2.6 if name == front else 1.2
         if values.shape[1] > 1:
-            ax.fill_between(steps, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.18, linewidth=0)
-        ax.plot(steps, values.mean(axis=1), color=colour, linewidth=wide, marker="." if len(steps) < 3 else None)
-        entries.append((k, ("━", name, colour)))
+            low, high = values.min(axis=1), values.max(axis=1)
+            ax.fill_between(steps, low, high, color=shades[k], alpha=0.18, linewidth=0)
+        ax.plot(steps, values.mean(axis=1), color=shades[k], linewidth=wide, marker="o" if len(steps) < 2 else None)
+    entries = list(zip(runs, shades))
     if level is not None:
         ax.axhline(level[0], color=MUTED, linewidth=1.0, linestyle="--")
-        entries.append((len(runs), ("╌", level[1], MUTED)))
+        entries.append((f"dashed: {level[1]}", MUTED))
     if mark is not None:
         ax.axvline(mark, color=INK, linewidth=1.0, linestyle=":")
     low, high = _ends(_values(runs), level)
-    ax.set_ylim(low, high + 0.1 * len(entries) * (high - low))
-    key(ax, [entry for _, entry in sorted(entries)], "upper left")
+    ax.set_ylim(low, high + 0.075 * len(entries) * (high - low))
+    steps = [step for steps, _ in runs.values() for step in steps]
+    if len(set(steps)) == 1:
+        ax.set_xlim(steps[0] - 1, steps[0] + 1)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     tidy(ax, title, xlabel, ylabel)
+    for k, (name, colour) in enumerate(entries):
+        thick = {"color": colour, "linewidth": 3.0 if name == front else 1.6, "transform": ax.transAxes}
+        ax.plot([0.02, 0.075], [0.96 - 0.062 * k] * 2, **thick, linestyle="--" if k == len(runs) else "-")
+    named = [(0.1, 0.96 - 0.062 * k, name) for k, (name, _) in enumerate(entries)]
+    write(ax, named, 8, INK, "left", where=ax.transAxes)
 
 
 def _values(runs: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> Iterable[float]:

@@ -117,7 +117,7 @@ class ExpertsPanel(Panel):
     def draw(self, numbers: dict[str, Any]) -> Figure:
         history, at, layer = numbers["history"], numbers["at"], self.value("layer")
         figure, (heat, apart, beside) = viz.figure(11.5, 4.1, [1, 1.15, 1.15])
-        heat.set_position((0.045, 0.14, 0.27, 0.68))
+        heat.set_position((0.055, 0.14, 0.27, 0.68))
         apart.set_position((0.4, 0.14, 0.255, 0.68))
         beside.set_position((0.73, 0.14, 0.255, 0.68))
         title = f"distances, seed {numbers['seed']}, step {history.steps[at]}"
@@ -127,7 +127,7 @@ class ExpertsPanel(Panel):
         shown = {name: run for name, run in numbers["beside"].items() if not any(map(_unknown, run[1]))}
         unit = "share" if self.value("beside") == ALONGSIDE[2] else "nats"
         viz.draw_runs(beside, shown, self.value("beside"), unit, front, mark, numbers["level"])
-        viz.head(figure, self.heading_of(numbers))
+        viz.head(figure, self.heading_of(numbers), 0.055)
         return figure
 
     def heading_of(self, numbers: dict[str, Any]) -> str:
