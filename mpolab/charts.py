@@ -5,19 +5,15 @@ As everything in `mpolab.viz`, from where they are called: an Axes and plain num
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
-from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
+from matplotlib.transforms import ScaledTranslation
 
 from .look import (
     AUXILIARY,
@@ -33,6 +29,7 @@ from .look import (
     plain_tick,
     significant,
     tidy,
+    write,
 )
 
 
@@ -306,11 +303,11 @@ def draw_layers(
             dashes = {"edgecolor": BEST, "linewidth": 1.8, "linestyle": (0, (2.2, 1.2)), "zorder": 3}
             ax.add_patch(Rectangle((column - 0.45, best - 0.45), 0.9, 0.9, fill=False, **dashes))
     for ink, words in cells.items():
-        _words(ax, words, 7.5, ink)
-    _words(ax, [(k + 0.2, -0.75, name) for k, name in enumerate(col_names)], 8.5, INK, "right", 40)
-    _words(ax, [(-0.65, layer, f"{layer}") for layer in range(0, layers, -(-layers // 14))], 8.5, INK, "right")
+        write(ax, words, 7.5, ink)
+    write(ax, [(k + 0.2, -0.75, name) for k, name in enumerate(col_names)], 8.5, INK, "right", 40)
+    write(ax, [(-0.65, layer, f"{layer}") for layer in range(0, layers, -(-layers // 14))], 8.5, INK, "right")
     starts = [k for k in range(len(groups)) if not k or groups[k] != groups[k - 1]]
-    _words(ax, [(k - 0.5, layers - 0.15, groups[k]) for k in starts], 8.5, MUTED, "left")
+    write(ax, [(k - 0.5, layers - 0.15, groups[k]) for k in starts], 8.5, MUTED, "left")
     for begin in starts[1:]:
         ax.plot([begin - 0.5] * 2, [-0.5, layers - 0.5], color="white", linewidth=3)
     if mark is not None and mark < layers:
@@ -319,44 +316,8 @@ def draw_layers(
     ax.set_ylim(-0.5, layers - 0.5)
     if ylabel:
         beside = ax.transAxes + ScaledTranslation(-0.34, 0, ax.figure.dpi_scale_trans)
-        _words(ax, [(0, 0.5, ylabel)], 9, INK, "center", 90, beside)
+        write(ax, [(0, 0.5, ylabel)], 9, INK, "center", 90, beside)
     ax.set_title(title, fontsize=10, color=INK, loc="left", y=1.09 if groups else 1.02)
-
-
-def _words(
-    ax: Axes,
-    entries: Sequence[tuple[float, float, str]],
-    size: float,
-    colour: str,
-    side: str = "center",
-    rotation: float = 0,
-    where: Transform | None = None,
-) -> None:
-    """(x, y, text), many at once: as one collection of outlines they take a tenth of the time of so many texts.
-
-    side: which of the word's ends is at x; rotation: about it, in degrees. where: of x and y, by default the data.
-    """
-    entries = [entry for entry in entries if entry[2].strip()]
-    share = {"left": 0.0, "center": 0.5, "right": 1.0}[side]
-    turned = Affine2D().scale(1 / 72).rotate_deg(rotation) + ax.figure.dpi_scale_trans
-    outlines = PathCollection(
-        [_outline(text, size, share) for *_, text in entries],
-        offsets=[(x, y) for x, y, _ in entries],
-        offset_transform=where or ax.transData,
-        transform=turned,
-        facecolors=colour,
-        linewidths=0,
-        clip_on=False,
-    )
-    ax.add_collection(outlines, autolim=False)
-
-
-@functools.cache
-def _outline(text: str, size: float, share: float) -> Path:
-    """A word in points, its middle height at 0 and this share of its width to the left of 0."""
-    found = TextPath((0, 0), text, size=size)
-    right, digit = found.get_extents().x1, TextPath((0, 0), "0", size=size).get_extents()
-    return Path(found.vertices - (share * right, (digit.y0 + digit.y1) / 2), found.codes)
 
 
 def _ends(column: np.ndarray) -> tuple[float, float]:

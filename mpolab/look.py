@@ -7,15 +7,19 @@ are made without pyplot, so nothing is kept alive.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullLocator
-from matplotlib.transforms import Transform
+from matplotlib.transforms import Affine2D, Transform
 
 CENTRAL, AUXILIARY = "#E69F00", "#0072B2"
 INK, MUTED, GRID = "#222222", "#777777", "#DDDDDD"
@@ -47,6 +51,8 @@ COLOURS = {
     "BERT": "#777777",
     "ALBERT": "#56B4E9",
     "MPOBERT": "#009E73",
+    "load": "#009E73",
+    "router": "#CC79A7",
 }
 ADAPTER = "#CC79A7"
 PARTS = {
@@ -75,9 +81,9 @@ def figure(width: float = 8.0, height: float = 3.2, axes: int | Sequence[float] 
     return fig, [fig.add_subplot(grid[0, k]) for k in range(len(ratios))]
 
 
-def head(fig: Figure, text: str) -> None:
+def head(fig: Figure, text: str, left: float = 0.07) -> None:
     """A heading above several axes."""
-    fig.text(0.07, 0.955, text, fontsize=10, color=INK, fontweight="bold")
+    fig.text(left, 0.955, text, fontsize=10, color=INK, fontweight="bold")
 
 
 def png(fig: Figure, dpi: int = 100) -> bytes:
@@ -142,3 +148,39 @@ def significant(value: float) -> str:
 def across(ax: Axes) -> Transform:
     """x in data, y in fractions of the axes."""
     return ax.get_xaxis_transform()
+
+
+def write(
+    ax: Axes,
+    entries: Sequence[tuple[float, float, str]],
+    size: float,
+    colour: str,
+    side: str = "center",
+    rotation: float = 0,
+    where: Transform | None = None,
+) -> None:
+    """(x, y, text), many at once: as one collection of outlines they take a tenth of the time of so many texts.
+
+    side: which of the word's ends is at x; rotation: about it, in degrees. where: of x and y, by default the data.
+    """
+    entries = [entry for entry in entries if entry[2].strip()]
+    share = {"left": 0.0, "center": 0.5, "right": 1.0}[side]
+    turned = Affine2D().scale(1 / 72).rotate_deg(rotation) + ax.figure.dpi_scale_trans
+    outlines = PathCollection(
+        [outline(text, size, share) for *_, text in entries],
+        offsets=[(x, y) for x, y, _ in entries],
+        offset_transform=where or ax.transData,
+        transform=turned,
+        facecolors=colour,
+        linewidths=0,
+        clip_on=False,
+    )
+    ax.add_collection(outlines, autolim=False)
+
+
+@functools.cache
+def outline(text: str, size: float, share: float) -> Path:
+    """A word in points, its middle height at 0 and this share of its width to the left of 0."""
+    found = TextPath((0, 0), text.replace("$", r"\$"), size=size)  # two dollar signs would be a formula
+    right, digit = found.get_extents().x1, TextPath((0, 0), "0", size=size).get_extents()
+    return Path(found.vertices - (share * right, (digit.y0 + digit.y1) / 2), found.codes)

@@ -1,7 +1,8 @@
 """Pictures from numbers: every `draw_*` takes an Axes and plain numbers, draws, and returns None.
 
 matplotlib and seaborn only; no widget, no model, no MPO. Here are the pictures of an MPO's parts; charts of what was
-measured are in `mpolab.charts` and the look of both in `mpolab.look`, and everything is called from here.
+measured are in `mpolab.charts`, those of experts in `mpolab.expert_charts`, the look of all in `mpolab.look`, and
+everything is called from here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .charts import (
     draw_sizes,
     draw_slopes,
 )
+from .expert_charts import draw_distances, draw_load, draw_routed_text, draw_runs, draw_shaded_text, expert_colours
 from .look import (
     ADAPTER,
     AUXILIARY,
@@ -74,23 +76,29 @@ __all__ = [
     "draw_budget",
     "draw_chain",
     "draw_curves",
+    "draw_distances",
     "draw_entropies",
     "draw_grid",
     "draw_growth",
     "draw_heatmap",
     "draw_layers",
+    "draw_load",
     "draw_matrix",
     "draw_methods",
     "draw_owners",
     "draw_parts",
     "draw_probe",
+    "draw_routed_text",
+    "draw_runs",
     "draw_scores",
     "draw_seeds",
+    "draw_shaded_text",
     "draw_shares",
     "draw_sizes",
     "draw_slopes",
     "draw_spectra",
     "draw_trained",
+    "expert_colours",
     "figure",
     "head",
     "key",

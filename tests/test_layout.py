@@ -60,6 +60,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "surgery_plans": {"plans", "matrices"},
     "surgery": {"plans", "mpo", "layers", "allocation", "surgery_plans"},
     "moe": {"experts", "ffn", "mask_callback", "moe_layer", "moefication", "routers", "routing", "surgery"},
+    "expert_views": {"experts", "moe_layer", "moefication", "perplexity", "rebuild", "routers", "routing"},
+    "routing_watch": {"expert_views", "routing", "whole"},
     "checkpoint": {"plans", "pretrained", "storage", "layers", "moe", "mpobert", "surgery"},
     "trace": {"plans"},
     "cut": {"plans", "decomposition", "source"},
@@ -188,14 +190,15 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "sweep": {"data", "jobs", "recipes", "runs"},
     "look": set(),
     "charts": {"look"},
-    "viz": {"look", "charts"},  # numbers only
+    "expert_charts": {"look"},
+    "viz": {"look", "charts", "expert_charts"},  # numbers only
     "panels": ANYTHING,
     "cli": ANYTHING,
     "__init__": ANYTHING,
     "__main__": {"cli"},
 }
 # The only rooms that may import these, even inside a function; None: nobody in the package.
-PICTURES = ("look", "charts", "viz")
+PICTURES = ("look", "charts", "expert_charts", "viz")
 HEAVY = {
     "ipywidgets": {"panels"},
     "tensorly": {"baselines"},
