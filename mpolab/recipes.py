@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import mpobert_recipes, mpop, pretraining, runs, writers
+from . import mpobert_recipes, mpoe, mpop, pretraining, runs, writers
 from .corpora import SEPARATOR
 from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
@@ -39,6 +39,7 @@ METHODS: dict[str, Method] = {
     **pretraining.METHODS,
     **mpobert_recipes.METHODS,
     **writers.METHODS,
+    **mpoe.METHODS,
 }
 """Every method by its name."""
 
@@ -76,6 +77,7 @@ RECIPES: dict[str, Recipe] = {
         *pretraining.RECIPES,
         *mpobert_recipes.RECIPES,
         *writers.RECIPES,
+        *mpoe.RECIPES,
     )
 }
 """Every recipe by its name."""

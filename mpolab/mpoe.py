@@ -1,0 +1,193 @@
+"""What MPOE (Gao et al. 2022) compares, at the size of a laptop: Tables 1, 3 and 4 as methods and recipes.
+
+A recipe takes gpt2-mini, gives it experts (or makes it wider, or leaves it dense), trains it on further text and scores
+held-out perplexity and continuations. Its record has the parameters, and what the experts did while they trained:
+load, entropy of the router, distances. Notebook 04, "What the claims are worth".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import continuations, segments, token_streams
+from .corpora import SEPARATOR
+from .errors import TrainingError, unknown
+from .features import collator
+from .gradient_mask import central_tensors
+from .jobs import Job, Method, Recipe
+from .moe import KINDS, to_moe
+from .prepare import copied
+from .pretrained import load_pretrained
+from .pretraining import cache
+from .routing_watch import RoutingWatch
+from .settings import Settings
+from .training import Outcome, pretrain
+from .widening import widen
+
+OPTIONS: dict[str, Any] = {
+    "kind": "mpoe",
+    "experts": 8,
+    "top_k": 1,
+    "mask_probability": 0.25,
+    "plan": None,
+    "router": {},
+    "neurons": None,
+    "snapshots": 4,
+    "texts": 200,
+    "separator": SEPARATOR,
+}
+"""kind: "dense", "wide", or one of `moe.KINDS`. experts, top_k, plan, router: see `to_moe`; mask_probability: of kind
+"mpoe". neurons: of each block, of kind "wide". snapshots: how often in a training the experts are looked at. texts: how
+many held-out beginnings are continued; 0 = none. separator: see `load_text`."""
+
+WIDE = 1690
+"""Neurons of a block of gpt2-mini as large as MPOE's eight experts: 385 parameters a neuron."""
+
+GIVEN, WRITTEN = 16, 32
+"""Tokens of a beginning and of its continuation."""
+
+
+def check(job: Job) -> None:
+    """Raises UnknownNameError or TrainingError for options that cannot be meant."""
+    asked = {**OPTIONS, **job.recipe.options}
+    kinds = ("dense", "wide", *KINDS)
+    if asked["kind"] not in kinds:
+        raise unknown("kind", asked["kind"], kinds)
+    if (asked["kind"] == "wide") != (asked["neurons"] is not None):
+        raise TrainingError(f"neurons={asked['neurons']!r}: the number belongs to kind='wide', and to no other.")
+    if asked["snapshots"] < 1:
+        raise TrainingError(f"snapshots={asked['snapshots']}: at least one, which is taken at the end.")
+
+
+def prepare(job: Job) -> None:
+    """The recipe's model with its experts, and the text as windows of tokens."""
+    asked = {**OPTIONS, **job.recipe.options}
+    found = load_pretrained(job.recipe.model, head="causal-lm", seed=job.seed)
+    if found.tokenizer is None:
+        raise TrainingError(f"the model {job.recipe.model!r} ({found.origin}) has no tokenizer: it reads no text.")
+    job.pretrained, job.tokenizer, job.model = found, found.tokenizer, found.model
+    dense = _count(job.model)
+    if asked["kind"] == "wide":
+        widen(job.model, asked["neurons"], job.seed)
+    elif asked["kind"] != "dense":
+        masked = {"mask_probability": asked["mask_probability"]} if asked["kind"] == "mpoe" else {}
+        plan = {"plan": asked["plan"]} if asked["kind"] == "mpoe" else {}
+        to_moe(
+            job.model, asked["kind"], asked["experts"], asked["top_k"], seed=job.seed, **masked, **plan,
+            **asked["router"],
+        )  # fmt: skip
+    job.extra["parameters"] = {"dense": dense, "here": _count(job.model)}
+    text, recipe = job.data, job.recipe
+    about = text.describe() | {"task": text.name, "sha256": text.sha256}
+    about.pop("pieces", None)
+    most = {"train": recipe.train, "valid": recipe.select, "test": recipe.dev}
+    most = {split: count for split, count in most.items() if count is not None}
+    splits = segments.held_out(text.splits)
+    job.data = token_streams.prepare(
+        text.name, splits, job.tokenizer, job.settings.max_length, cache(), None, job.progress, about, most
+    )
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def train(job: Job) -> Outcome:
+    """The training; the record gets the experts' snapshots, how far the centres went, and the continuations."""
+    asked = {**OPTIONS, **job.recipe.options}
+    watch = None
+    if asked["kind"] in KINDS:
+        steps = job.settings.max_steps
+        if steps is None:
+            raise TrainingError("experts are looked at so often in max_steps, and the recipe gives epochs.")
+        watch = RoutingWatch(_seen(job), max(1, steps // asked["snapshots"]), job.out)
+    before = {name: tensor.detach().clone() for name, tensor in central_tensors(job.model).items()}
+    outcome = pretrain(
+        job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, progress=job.progress,
+        callbacks=() if watch is None else (watch,),
+    )  # fmt: skip
+    if watch is not None:
+        job.extra["routing"] = watch.snapshots
+    if before:
+        job.extra["centres_moved"] = {
+            name: float((tensor.detach() - before[name]).norm() / before[name].norm())
+            for name, tensor in central_tensors(job.model).items()
+        }
+    if asked["texts"]:
+        job.extra["continuations"] = continuations.score(
+            job.model, job.tokenizer, job.data.splits["test"], asked["texts"], GIVEN, WRITTEN, job.seed
+        )
+        outcome.scores["test"] |= job.extra["continuations"]["scores"]
+    return outcome
+
+
+def _seen(job: Job) -> dict[str, torch.Tensor]:
+    """Sixteen held-out rows, or as many as there are: on them the experts are looked at."""
+    rows = job.data.rows("valid", job.tokenizer, job.seed)
+    pads = copied(job.tokenizer, job.model.config)
+    return collator(pads, True)([rows[k] for k in range(min(16, len(rows)))])
+
+
+METHODS: dict[str, Method] = {
+    "experts": Method(
+        "a decoder with experts (or wider, or as it is), trained further on text", prepare, train, tuple(OPTIONS),
+        check, needs_model=False,
+    )
+}  # fmt: skip
+
+# -- the recipes -----------------------------------------------------------------------------------------
+
+_MPOE = {"kind": "mpoe", "experts": 8, "mask_probability": 0.25}
+_OWN = {"kind": "switch", "router": {"router": "mpoe"}}  # dense experts behind MPOE's router
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    # Table 1: the rows of GPT-2
+    "dense": ("the dense model", {"kind": "dense"}),
+    "moe": ("eight experts of their own, noisy top-2", {"kind": "moe", "experts": 8, "top_k": 2}),
+    "switch": ("eight experts of their own, top-1 with a capacity", {"kind": "switch", "experts": 8}),
+    "moefication": (
+        "the neurons in eight clusters, two of which compute",
+        {"kind": "moefication", "experts": 8, "top_k": 2},
+    ),
+    "mpoe": ("MPOE: eight experts with one centre, mask 0.25", _MPOE),
+    "mpoe-16": ("MPOE++: sixteen experts with one centre, mask 0.25", {**_MPOE, "experts": 16}),
+    # Table 3: what is left out, and the mask's probability
+    "without-sharing": ("MPOE's routing, eight experts with matrices of their own", {**_OWN, "experts": 8}),
+    "mask-0": ("MPOE without the gradient mask", {**_MPOE, "mask_probability": 0.0}),
+    "mask-0.5": ("MPOE, mask 0.5", {**_MPOE, "mask_probability": 0.5}),
+    "mask-0.75": ("MPOE, mask 0.75", {**_MPOE, "mask_probability": 0.75}),
+    "mask-1": ("MPOE with frozen centres", {**_MPOE, "mask_probability": 1.0}),
+    # Table 4: m, the number of tensors (5 is "mpoe")
+    "m-3": ("MPOE, three tensors a matrix", {**_MPOE, "plan": 3}),
+    "m-7": ("MPOE, seven tensors a matrix", {**_MPOE, "plan": 7}),
+    "m-9": ("MPOE, nine tensors a matrix", {**_MPOE, "plan": 9}),
+    # at MPOE's parameters
+    "two-experts": ("MPOE's routing, two experts of their own: about MPOE's parameters", {**_OWN, "experts": 2}),
+    "wide": ("the dense model with more neurons: MPOE's parameters", {"kind": "wide", "neurons": WIDE}),
+}
+"""End of a recipe's name -> (what it is, options)."""
+
+_TRAIN = Settings(
+    max_steps=100, batch_size=16, lr=5e-4, betas=(0.9, 0.95), max_length=128, warmup=10, precision="bf16", eval_every=50
+)
+
+RECIPES: tuple[Recipe, ...] = tuple(
+    Recipe(
+        name=f"experts-{name}",
+        about=f"MPOE Tables 1, 3 and 4 on WikiText, small: {about}.",
+        text="wikitext-103-head",
+        model="gpt2-mini",
+        method="experts",
+        options=options,
+        settings=_TRAIN,
+        scales={
+            "smoke": {"max_steps": 4, "batch_size": 4, "train": 200, "select": 16, "dev": 16, "eval_every": None,
+                      "options": {**options, "texts": 8}},
+            "laptop": {"select": 200, "dev": 500},
+            "gpu": {"model": "gpt2", "text": "wikitext-2", "max_steps": 2000, "batch_size": 32, "lr": 1e-4,
+                    "max_length": 512, "eval_every": 500},
+        },
+    )
+    for name, (about, options) in VARIANTS.items()
+)  # fmt: skip
