@@ -113,6 +113,8 @@ class History:
             if not steps or sorted(set(steps)) != list(steps):
                 raise ValueError("steps " + (", ".join(map(str, steps)) if steps else "are missing"))
             layers = [entry["layers"] for entry in snapshots]
+            if not all(layers):
+                raise ValueError("a step without layers")
 
             def table(key: str) -> torch.Tensor:
                 read = [[_numbers(layer[key]) for layer in entry] for entry in layers]

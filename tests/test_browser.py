@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_panels import TRACE
+from test_panels import DRIFTED, ROUTED, TRACE
 
 browser = pytest.importorskip("browser", reason="playwright is not installed")
 
@@ -17,10 +17,17 @@ pytestmark = [
 ]
 
 
+RECORDED = {
+    "squeeze": TRACE.to_dict(),
+    "routing": {name: trace.to_dict() for name, trace in ROUTED.items()},
+    "experts": DRIFTED,
+}
+
+
 def notebook_of_panels(path: Path, names: list[str]) -> None:
-    """A notebook that shows every panel, one per cell: of the real model, and of the trace of a small squeezing."""
-    first = f"from mpolab.panels import PANELS\ntrace = {TRACE.to_dict()!r}"
-    sources = [first, *(f"PANELS[{name!r}]({'trace' if name == 'squeeze' else ''})" for name in names)]
+    """A notebook that shows every panel, one per cell: of the real model, of committed records, or of made-up ones."""
+    first = f"from mpolab.panels import PANELS\nrecorded = {RECORDED!r}"
+    sources = [first, *(f"PANELS[{name!r}]({f'recorded[{name!r}]' if name in RECORDED else ''})" for name in names)]
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     nb.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(nb, str(path))

@@ -23,6 +23,7 @@ from mpolab.errors import (
     MatrixTypeError,
     UnknownNameError,
 )
+from mpolab.expert_views import RoutingTrace
 from mpolab.panels import PANELS
 from mpolab.panels.base import SLOW
 from mpolab.panels.compression import kind_and_layer
@@ -75,7 +76,49 @@ def probed(model: str, layers: int, peak: int, tasks=("probing-tense", "probing-
 
 
 PROBED = {"own/one": probed("own/one", 7, 3), "two": probed("two", 5, 1)}
-RECORDED = {"squeeze": TRACE, "depth": STUDY, "probing": PROBED, "sharing": "mpobert-48plus"}
+
+
+def drifted(p_b: float, seed: int, steps=(0, 10, 20), experts: int = 3, layers: int = 2) -> list[dict]:
+    """Snapshots that a run might have taken: experts 0 and 1 twice as far apart as others, farther for a larger p_b."""
+    found = []
+    for step in steps:
+        apart = [
+            0.01 * step * (1 + p_b) * (1 + 0.1 * seed) * (1 + (k == 0)) for k in range(experts * (experts - 1) // 2)
+        ]
+        rest = (1 - 0.5 - 0.01 * step) / (experts - 1)
+        load = [0.5 + 0.01 * step, *[rest] * (experts - 1)]
+        entropy = -sum(p * math.log(p) for p in load)
+        entry = {"load": load, "load_entropy": entropy, "router_entropy": 1.0 - 0.02 * step}
+        found.append(
+            {"step": step, "layers": [
+                {"name": f"layer {k}", **entry, "distances": [(1 + k) * d for d in apart]} for k in range(layers)
+            ]}
+        )  # fmt: skip
+    return found
+
+
+DRIFTED = {p_b: [drifted(p_b, seed) for seed in range(2)] for p_b in (0.0, 0.25, 1.0)}
+
+
+def routed(tokens=(" It", " was", " a", " dark", " night"), experts: int = 3, layers: int = 3, prefix="transformer.h"):
+    """A trace that might have been: token t of layer l goes to expert (t + l) mod n, the last one to expert 0."""
+    chosen = [[[(t + k) % experts if t + 1 < len(tokens) else 0] for t in range(len(tokens))] for k in range(layers)]
+    known = [[[0.8 if e == own else 0.2 / (experts - 1) for e in range(experts)] for (own,) in row] for row in chosen]
+    return RoutingTrace.from_dict(
+        {"tokens": tokens, "paths": [f"{prefix}.{k}.mlp" for k in range(layers)], "experts": chosen,
+         "probabilities": known, "count": experts, "decoder": None}
+    )  # fmt: skip
+
+
+ROUTED = {"one": routed(), "two": routed(experts=2, layers=2)}
+RECORDED = {
+    "squeeze": TRACE,
+    "depth": STUDY,
+    "probing": PROBED,
+    "sharing": "mpobert-48plus",
+    "routing": ROUTED,
+    "experts": DRIFTED,
+}
 
 
 def made(name, source):
@@ -104,7 +147,7 @@ def picture(panel):
 def test_the_promised_panels_are_there():
     assert set(PANELS) == {
         "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze",
-        "depth", "probing", "sharing",
+        "depth", "probing", "sharing", "routing", "experts",
     }  # fmt: skip
 
 

@@ -43,6 +43,13 @@ DRAWN = {
     "draw_probe": lambda ax: viz.draw_probe(ax, {"one": ([0.5, 0.9], [0.4, 0.4], 0.3)}, mark=1),
     "draw_owners": lambda ax: viz.draw_owners(ax, [0, 0, 1, 1], [9, 50, 700, 50, 9], 2, rank=4),
     "draw_parts": lambda ax: viz.draw_parts(ax, {"BERT": {"dense": 9.0}, "MPOBERT": {"central": 1.0, "rest": 0.5}}),
+    "draw_routed_text": lambda ax: viz.draw_routed_text(ax, ["It", " was", "\n", " dark"], [[0], [9, 1], [], [17]], 18),
+    "draw_shaded_text": lambda ax: viz.draw_shaded_text(ax, ["It", " was"], [0.5, np.nan], 0.25, label="probability"),
+    "draw_load": lambda ax: viz.draw_load(ax, [0.5, 0.3, 0.2, 0.0]),
+    "draw_distances": lambda ax: viz.draw_distances(ax, [[0, 0.1], [0.1, 0]]),
+    "draw_runs": lambda ax: viz.draw_runs(
+        ax, {"p_b = 0": ([0, 5], [[0, 0], [1, 2]]), "p_b = 1": ([0], [[1]])}, front="p_b = 0", mark=5, level=(1, "even")
+    ),
     "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),
 }
 

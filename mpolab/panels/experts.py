@@ -210,10 +210,11 @@ def _studies(records: Sequence[Record]) -> dict[str, list[Record]]:
         groups.setdefault(json.dumps([record.scale, without(record.fields)], sort_keys=True), []).append(record)
     found: dict[str, list[Record]] = {}
     for own in groups.values():
-        names = [record.recipe for record in own]
-        same = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names))
-        stem = "".join(letters[0] for letters in same).rstrip("-_0123456789.")
-        found[f"{stem or names[0]}, {own[0].scale}"] = own
+        recipes = list(dict.fromkeys(record.recipe for record in own))
+        same = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*recipes))
+        stem = "".join(letters[0] for letters in same).rstrip("-_.") if len(recipes) > 1 else ""
+        name = f"{stem or recipes[0]}, {own[0].scale}"
+        found[name if name not in found else f"{name} ({len(found) + 1})"] = own
     return found
 
 
