@@ -14,15 +14,19 @@ import torch
 from . import continuations, segments, token_streams
 from .corpora import SEPARATOR
 from .errors import TrainingError, unknown
+from .experts import DenseExperts
 from .features import collator
 from .gradient_mask import central_tensors
 from .jobs import Job, Method, Recipe
-from .moe import KINDS, to_moe
+from .moe import KINDS, STYLES, to_moe
+from .moe_layer import MoELayer
+from .mpo import MPO
 from .prepare import copied
 from .pretrained import load_pretrained
 from .pretraining import cache
 from .routing_watch import RoutingWatch
 from .settings import Settings
+from .tangent import auxiliary_share
 from .training import Outcome, pretrain
 from .widening import widen
 
@@ -35,16 +39,19 @@ OPTIONS: dict[str, Any] = {
     "router": {},
     "neurons": None,
     "snapshots": 4,
-    "texts": 200,
+    "texts": 100,
+    "reach": False,
     "separator": SEPARATOR,
 }
 """kind: "dense", "wide", or one of `moe.KINDS`. experts, top_k, plan, router: see `to_moe`; mask_probability: of kind
 "mpoe". neurons: of each block, of kind "wide". snapshots: how often in a training the experts are looked at. texts: how
-many held-out beginnings are continued; 0 = none. separator: see `load_text`."""
+many held-out beginnings are continued; 0 = none. reach: of experts of their own, which share of what they learned
+auxiliary tensors would reach (see `shares`). separator: see `load_text`."""
 
 WIDE = 1690
 """Neurons of a block of gpt2-mini as large as MPOE's eight experts: 385 parameters a neuron."""
 
+STYLE = STYLES["gpt2"]  # of the factors, as `to_moe` chooses them for a GPT-2
 GIVEN, WRITTEN = 16, 32
 """Tokens of a beginning and of its continuation."""
 
@@ -104,6 +111,7 @@ def train(job: Job) -> Outcome:
             raise TrainingError("experts are looked at so often in max_steps, and the recipe gives epochs.")
         watch = RoutingWatch(_seen(job), max(1, steps // asked["snapshots"]), job.out)
     before = {name: tensor.detach().clone() for name, tensor in central_tensors(job.model).items()}
+    matrices = _matrices(job.model) if asked["reach"] else {}
     outcome = pretrain(
         job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, progress=job.progress,
         callbacks=() if watch is None else (watch,),
@@ -115,12 +123,52 @@ def train(job: Job) -> Outcome:
             name: float((tensor.detach() - before[name]).norm() / before[name].norm())
             for name, tensor in central_tensors(job.model).items()
         }
+    if matrices:
+        job.extra["auxiliary_share"] = shares(matrices, _matrices(job.model), asked["plan"] or 5, job.seed)
     if asked["texts"]:
         job.extra["continuations"] = continuations.score(
             job.model, job.tokenizer, job.data.splits["test"], asked["texts"], GIVEN, WRITTEN, job.seed
         )
         outcome.scores["test"] |= job.extra["continuations"]["scores"]
     return outcome
+
+
+def _matrices(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """{"layer 0 up": (experts, out, in)} of the first and the last layer with experts of their own, copied."""
+    layers = [module.experts for module in model.modules() if isinstance(module, MoELayer)]
+    ends = {number: layers[number] for number in (0, len(layers) - 1)} if layers else {}
+    return {
+        f"layer {number} {name}": matrix.weight.detach().clone()
+        for number, experts in ends.items()
+        if isinstance(experts, DenseExperts)
+        for name, matrix in experts.matrices.items()
+    }
+
+
+def shares(
+    before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], n: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Of each matrix: which share of the experts' changes the auxiliary tensors of the matrix they began with reach.
+
+    {"share": mean over three experts, "random": of a change of independent numbers, "numbers": auxiliary numbers by
+    those of W, "moved": mean ||change|| / ||W||}. Were experts to differ in what auxiliary tensors say, share would be
+    near 1. `tangent.auxiliary_share`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, starts in before.items():
+        W = starts[0].double()
+        mpo = MPO.decompose(W, n=n, style=STYLE)
+        changes = [(trained - start).double() for start, trained in zip(starts[:3], after[name])]
+        random = torch.randn(W.shape, generator=generator, dtype=torch.float64)
+        auxiliary = sum(core.numel() for k, core in enumerate(mpo.cores) if k != mpo.plan.centre)
+        found[name] = {
+            "share": sum(auxiliary_share(mpo, change) for change in changes) / len(changes),
+            "random": auxiliary_share(mpo, random),
+            "numbers": auxiliary / W.numel(),
+            "moved": sum(float(change.norm() / W.norm()) for change in changes) / len(changes),
+        }
+    return found
 
 
 def _seen(job: Job) -> dict[str, torch.Tensor]:
@@ -153,7 +201,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpoe": ("MPOE: eight experts with one centre, mask 0.25", _MPOE),
     "mpoe-16": ("MPOE++: sixteen experts with one centre, mask 0.25", {**_MPOE, "experts": 16}),
     # Table 3: what is left out, and the mask's probability
-    "without-sharing": ("MPOE's routing, eight experts with matrices of their own", {**_OWN, "experts": 8}),
+    "without-sharing": (
+        "MPOE's routing, eight experts with matrices of their own",
+        {**_OWN, "experts": 8, "reach": True},
+    ),
     "mask-0": ("MPOE without the gradient mask", {**_MPOE, "mask_probability": 0.0}),
     "mask-0.5": ("MPOE, mask 0.5", {**_MPOE, "mask_probability": 0.5}),
     "mask-0.75": ("MPOE, mask 0.75", {**_MPOE, "mask_probability": 0.75}),
@@ -169,7 +220,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """End of a recipe's name -> (what it is, options)."""
 
 _TRAIN = Settings(
-    max_steps=100, batch_size=16, lr=5e-4, betas=(0.9, 0.95), max_length=128, warmup=10, precision="bf16", eval_every=50
+    max_steps=100, batch_size=8, lr=5e-4, betas=(0.9, 0.95), max_length=128, warmup=10, precision="bf16", eval_every=50
 )
 
 RECIPES: tuple[Recipe, ...] = tuple(
@@ -184,7 +235,7 @@ RECIPES: tuple[Recipe, ...] = tuple(
         scales={
             "smoke": {"max_steps": 4, "batch_size": 4, "train": 200, "select": 16, "dev": 16, "eval_every": None,
                       "options": {**options, "texts": 8}},
-            "laptop": {"select": 200, "dev": 500},
+            "laptop": {"select": 100, "dev": 300},
             "gpu": {"model": "gpt2", "text": "wikitext-2", "max_steps": 2000, "batch_size": 32, "lr": 1e-4,
                     "max_length": 512, "eval_every": 500},
         },

@@ -65,6 +65,7 @@ HEADS: dict[str, str] = {
     "question-answering": "AutoModelForQuestionAnswering",
     "masked-lm": "AutoModelForMaskedLM",
     "causal-lm": "AutoModelForCausalLM",
+    "seq2seq-lm": "AutoModelForSeq2SeqLM",
     "token-classification": "AutoModelForTokenClassification",
     "pretraining": "AutoModelForPreTraining",
 }

@@ -147,7 +147,7 @@ def test_scores_are_bleu_with_all_references():
         {"kind": "wide", "neurons": 64},
         {"kind": "mpoe", "experts": 3, "plan": 3, "mask_probability": 1.0},
         {"kind": "moe", "experts": 3, "top_k": 2},
-        {"kind": "switch", "experts": 3, "router": {"router": "mpoe"}},
+        {"kind": "switch", "experts": 3, "router": {"router": "mpoe"}, "plan": 3, "reach": True},
         {"kind": "moefication", "experts": 3, "top_k": 2},
     ],
     ids=lambda options: options["kind"],
@@ -167,6 +167,11 @@ def test_a_run_of_each_kind(here, options):
     assert len(first) == 2 and all(sum(layer["load"]) == pytest.approx(1, abs=1e-3) for layer in last)
     if options["kind"] != "moefication":
         assert max(first[0]["distances"]) == 0 < max(last[0]["distances"])
+    if "reach" in options:
+        assert len(extra["auxiliary_share"]) == 4
+        for found in extra["auxiliary_share"].values():
+            assert 0 < found["share"] < 1 and found["moved"] > 0
+            assert found["random"] < 2.5 * found["numbers"]
     if options["kind"] == "mpoe":
         assert set(extra["centres_moved"].values()) == {0.0} and record.trainable < record.total
 
