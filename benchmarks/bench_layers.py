@@ -48,16 +48,18 @@ MEMORY, TIME = 0.25, 0.1  # a look-up: extra memory over its output, time over t
 # -- timing ------------------------------------------------------------------------------------------
 
 
-def in_turns(calls: dict[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of every call in every round."""
+def in_turns(
+    calls: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of every call in every round, by the clock."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warmup + rounds):
         for name, call in calls.items():
             gc.collect()
-            start = time.perf_counter()
+            start = clock()
             call()
             if turn >= warmup:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return times
 
 
@@ -85,6 +87,12 @@ def judged(value: float, limit: float | None) -> str:
     if limit is None:
         return f"{value:.3f}"
     return f"{value:.3f} ({'within' if value <= limit else 'ABOVE'} {limit:g})"
+
+
+def at_least(value: float, least: float | None) -> str:
+    if least is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} ({'within' if value >= least else 'BELOW'} {least:g})"
 
 
 # -- section: a training step --------------------------------------------------------------------------

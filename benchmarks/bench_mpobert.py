@@ -27,7 +27,7 @@ sys.path[:0] = [folder for folder in [str(Path(__file__).resolve().parent)] if f
 from accelerations import accelerations  # noqa: E402
 from accelerations import table as accelerations_table  # noqa: E402
 from bench_decomposition import machine, print_table  # noqa: E402
-from bench_layers import in_turns, judged, over  # noqa: E402
+from bench_layers import at_least, in_turns, judged, over  # noqa: E402
 from own_process import medians  # noqa: E402
 
 from mpolab import shared_rebuild  # noqa: E402
@@ -171,7 +171,7 @@ def shown(section: str, rows: list[dict]) -> None:
     if section in ("training", "eval"):
         table = [("model", "parameters", "tokens/s", "over BERT", "over ALBERT")]
         for row in rows:
-            judge = partial(_at_least, least=row["least"])
+            judge = partial(at_least, least=row["least"])
             table.append((row["model"], f"{row['parameters']:,}", f"{row['tokens_per_second']:,.0f}",
                           judge(row["over_bert"]), judge(row["over_albert"])))  # fmt: skip
     elif section == "memory":
@@ -187,12 +187,6 @@ def shown(section: str, rows: list[dict]) -> None:
             table.append((str(row["hidden"]), str(row["layers"]), row["matrix"], f"{row['layer_ms']:.2f}",
                           f"{row['batch_ms']:.2f}", f"{row['batch_over_layer']:.2f}", row["rule"]))  # fmt: skip
     print_table(table)
-
-
-def _at_least(value: float, least: float | None) -> str:
-    if least is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} ({'within' if value >= least else 'BELOW'} {least:g})"
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from torch import nn
 from torch.nn.functional import linear
 
 from . import shared_rebuild
-from .errors import BondError, RoutingError, unknown
+from .blocked import Order, blocked_linear, orders
+from .errors import BondError, PlanError, RoutingError, unknown
 from .ffn import FFN, feed_forward, read_ffn
 from .layer_base import _Kept, checked_bonds
 from .layers import _meta_bonds
@@ -31,7 +32,7 @@ from .rebuild import rebuild, recomputed_linear
 from .routing import NONE, whole_number
 
 BIASES = ("own", "shared")
-REBUILDS = ("auto", "batch", "loop")
+REBUILDS = ("auto", "blocks", "batch", "loop")
 
 
 # -- tokens by expert ----------------------------------------------------------------------------------
@@ -92,13 +93,18 @@ class Experts(nn.Module):
         tokens = order if k == 1 else order // k
         parts = list(flat[tokens].split([counts[e] for e in used]))  # (tokens of the expert, hidden) each
         dropout = self.dropout if self.inside else nn.Identity()
+        products = self._products(used)
         parts = feed_forward(
-            lambda name, given: self.matrices[name](used, given),
+            products,
             parts, self.gated, self.before, self.activation, self.after, dropout,
         )  # fmt: skip
         y = torch.cat(parts)
         y = y * gates.reshape(-1, 1)[order].to(y.dtype)
         return y.new_zeros(len(flat), y.shape[-1]).index_add(0, tokens, y).view(*x.shape[:-1], -1)
+
+    def _products(self, used: Sequence[int]) -> Callable[[str, list[torch.Tensor]], list[torch.Tensor]]:
+        """(name of a matrix, an input per used expert) -> W_e x + b_e of each."""
+        return lambda name, parts: self.matrices[name](used, parts)
 
     def own(self) -> dict[str, nn.Parameter]:
         """{name: Parameter (experts, ...)}, whose slices belong to one expert each."""
@@ -192,8 +198,9 @@ class MPOMatrix(_Matrix):
 
     plan: factors of (out, in). bonds: d_0 .. d_n. central: Parameter (d_{c-1}, i_c, j_c, d_c), of which this module is
     the only owner. A1 .. A{n-1}: Parameters (experts, d_{k-1}, i_k, j_k, d_k), from left to right. rebuild: "batch"
-    makes W of all used experts in one contraction, "loop" one after the other, "auto" by `shared_rebuild.pays`.
-    keep_weight: as in `mpolab.layers`; False makes W again for the backward pass ("loop" then).
+    makes W of all used experts in one contraction, "loop" one after the other, "blocks" as `mpolab.blocked` does, where
+    the other matrices do, too; "auto" is "batch" where `shared_rebuild.pays`, else "blocks", and "loop" where there are
+    none. keep_weight: as in `mpolab.layers`; False makes W again for the backward pass (never as a "batch" then).
 
     In eval mode, without gradients, W of all experts is kept until a core changes.
     """
@@ -260,8 +267,7 @@ class MPOMatrix(_Matrix):
         """(tokens, in) for each used expert -> (tokens, out) each."""
         dtype, biases = _compute_dtype(parts[0]), self._biases(used)
         parameters = (self.central, *self.auxiliary)
-        differentiable = torch.is_grad_enabled() and any(core.requires_grad for core in parameters)
-        if differentiable:
+        if self._differentiable():
             self._kept.drop()
             if not self.keep_weight:
                 own = list(zip(*(core.unbind() for core in self.auxiliary)))  # per expert
@@ -270,7 +276,7 @@ class MPOMatrix(_Matrix):
                     recomputed_linear(self.plan, self._chain(own[e]), x.to(dtype), b)
                     for e, x, b in zip(used, parts, biases)
                 ]
-        elif not self.training and not any(core.is_inference() for core in parameters):
+        elif self._keeps():
             kept = self._kept.get(parameters, dtype)
             if kept is None:
                 with torch.inference_mode(False), torch.no_grad():  # kept beyond inference mode
@@ -278,6 +284,27 @@ class MPOMatrix(_Matrix):
                 self._kept.put(parameters, kept)
             return [linear(x, kept[e], b) for e, x, b in zip(used, parts, biases)]
         return [linear(x, W, b) for x, W, b in zip(parts, self._make(used, dtype), biases)]
+
+    def _differentiable(self) -> bool:
+        return torch.is_grad_enabled() and any(core.requires_grad for core in (self.central, *self.auxiliary))
+
+    def _keeps(self) -> bool:
+        """Whether W of all experts is kept from one call to the next."""
+        cores = (self.central, *self.auxiliary)
+        return not (self.training or self._differentiable() or any(core.is_inference() for core in cores))
+
+    def in_blocks(self, used: Sequence[int]) -> bool:
+        """Whether these experts' W are to be made in blocks now."""
+        batch = self.rebuild == "auto" and self.keep_weight and shared_rebuild.pays(self.plan, len(used))
+        return self.rebuild in ("auto", "blocks") and not batch and not self._keeps()
+
+    def blocked(self, order: Order, used: Sequence[int], parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        """As forward, but inner vectors have the order of `mpolab.blocked`."""
+        if self._differentiable():
+            self._kept.drop()
+        thirds = shared_rebuild.stacked_thirds(self.plan, self.central, self.auxiliary)
+        dtype = _compute_dtype(parts[0])
+        return blocked_linear(order, *thirds, self.bias, used, [x.to(dtype) for x in parts], self.keep_weight)
 
     def _make(self, used: Sequence[int], dtype: torch.dtype):
         """W (out, in) of each of these experts; in a loop each is made when it is asked for."""
@@ -308,6 +335,16 @@ class MPOMatrix(_Matrix):
 
 class MPOExperts(Experts):
     """Experts that share the central tensor of each matrix and own their auxiliary tensors. Make with `from_ffn`."""
+
+    def __init__(self, ffn: FFN, count: int, matrices: dict[str, nn.Module]):
+        super().__init__(ffn, count, matrices)
+        plans = {name: matrix.plan for name, matrix in matrices.items()}
+        self._orders = orders(plans, {name: matrix.bonds for name, matrix in matrices.items()})
+        if self._orders is None and any(matrix.rebuild == "blocks" for matrix in matrices.values()):
+            raise PlanError(
+                f"the plans {', '.join(map(str, plans.values()))} do not cut the inner side alike, or are padded, and "
+                'rebuild="blocks" needs one order for all; "loop" and "batch" do not.'
+            )
 
     @classmethod
     def from_ffn(
@@ -341,6 +378,11 @@ class MPOExperts(Experts):
             matrices[name].take(mpo)
             matrices[name].take_bias(bias)
         return cls(ffn, count, matrices)
+
+    def _products(self, used: Sequence[int]) -> Callable[[str, list[torch.Tensor]], list[torch.Tensor]]:
+        if self._orders is None or not all(matrix.in_blocks(used) for matrix in self.matrices.values()):
+            return super()._products(used)
+        return lambda name, parts: self.matrices[name].blocked(self._orders[name], used, parts)
 
     @property
     def centres(self) -> dict[str, nn.Parameter]:

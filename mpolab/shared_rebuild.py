@@ -52,21 +52,12 @@ def rebuild_stacked(
     plan: Plan, central: torch.Tensor, stacked: Sequence[torch.Tensor], dtype: torch.dtype | None = None
 ) -> torch.Tensor:
     """The same where auxiliary tensors are stacked already: (n, d_{k-1}, i_k, j_k, d_k) each, n layers or experts."""
-    c = plan.centre
-    wide = torch.float32 if central.dtype in (torch.float16, torch.bfloat16) else central.dtype
-    stacked = [core.to(wide) for core in stacked]
-    left = stacked[0][:, 0]  # (n, i_1, j_1, d_1)
-    for core in stacked[1:c]:
-        left = _joined(left, core)  # (n, i_L, j_L, d)
-    right = central.new_ones(len(left), 1, 1, 1, dtype=wide)  # (n, e, i_R, j_R); n = 2 has nothing there
-    if len(stacked) > c:
-        right = stacked[-1][..., 0]
-        for core in reversed(stacked[c:-1]):
-            right = _joined_right(core, right)
+    c, central_dtype = plan.centre, central.dtype
+    central, left, right = stacked_thirds(plan, central, stacked)
     n, i_left, j_left, d = left.shape
     _, e, i_right, j_right = right.shape
     i_c, j_c = plan.rows[c], plan.cols[c]
-    L, C, R = left.reshape(n, -1, d), central.to(wide).reshape(d, -1, e), right.reshape(n, e, -1)
+    L, C, R = left.reshape(n, -1, d), central.reshape(d, -1, e), right.reshape(n, e, -1)
     rows, cols = L.shape[1], R.shape[2]
     if rows * e * (d + cols) <= d * cols * (e + rows):  # the cheaper order; where both cost the same, no mirroring
         product = _Products.apply(L, C, R)  # (n, l, m, r)
@@ -77,7 +68,27 @@ def rebuild_stacked(
     W = legs.permute(0, 1, 3, 5, 2, 4, 6).reshape(n, *plan.padded)
     if plan.is_padded:
         W = W[:, : plan.shape[0], : plan.shape[1]]
-    return W.to(dtype or central.dtype)
+    return W.to(dtype or central_dtype)
+
+
+@full_precision
+def stacked_thirds(
+    plan: Plan, central: torch.Tensor, stacked: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """C (d, i_c, j_c, e), and of each layer the halves of its chain, L (n, i_L, j_L, d) and R (n, e, i_R, j_R), in at
+    least float32."""
+    c = plan.centre
+    wide = torch.float32 if central.dtype in (torch.float16, torch.bfloat16) else central.dtype
+    stacked = [core.to(wide) for core in stacked]
+    left = stacked[0][:, 0]  # (n, i_1, j_1, d_1)
+    for core in stacked[1:c]:
+        left = _joined(left, core)
+    right = central.new_ones(len(left), 1, 1, 1, dtype=wide)  # n = 2 has nothing there
+    if len(stacked) > c:
+        right = stacked[-1][..., 0]
+        for core in reversed(stacked[c:-1]):
+            right = _joined_right(core, right)
+    return central.to(wide), left, right
 
 
 def _joined(left: torch.Tensor, core: torch.Tensor) -> torch.Tensor:

@@ -308,6 +308,7 @@ def _resize(model: nn.Module, new_num_tokens: int | None = None, pad_to_multiple
 
 def _still_there(declared, names: list[str]):
     """The entries (target -> source patterns, or in transformers 4 a list of patterns) that find parameters."""
+
     def there(pattern: str) -> bool:
         return any(re.search(f"^{pattern}", name) for name in names)
 

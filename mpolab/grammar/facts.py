@@ -160,4 +160,3 @@ def related(one: NP, other: NP) -> bool:
     if one.noun is None or other.noun is None:
         return False
     return one.noun.word in other.noun.above or other.noun.word in one.noun.above
-

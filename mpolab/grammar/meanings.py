@@ -241,4 +241,3 @@ def _changed(speaker: Speaker, fact: Clause, told: Clause, role: str, exchange: 
         if new.noun is None or new.noun.word not in [noun.word for noun in _siblings(fact.part(role))]:
             new = replace(new, adjectives=())
             return replace(told, **{role: speaker.described(new)})
-

@@ -235,7 +235,7 @@ def as_table(names: Sequence[str], values: Sequence[float]) -> tuple[list[str], 
 
 
 def kind_and_layer(name: str) -> tuple[str, str]:
-    """"L0 query" -> ("query", "L0"), "enc L0 query" -> ("query", "enc L0"); a label without a layer -> (label, "")."""
+    """ "L0 query" -> ("query", "L0"), "enc L0 query" -> ("query", "enc L0"); a label without a layer -> (label, "")."""
     parts = name.split(" ")
     side = parts.pop(0) if parts[0] in ("enc", "dec") else ""
     layer = parts.pop(0) if len(parts) > 1 and re.fullmatch(r"[LG]\d+(\.\d+)?", parts[0]) else ""
