@@ -2,8 +2,9 @@
 
     python benchmarks/bench_generation.py [--quick] [--only self_bleu,perplexity] [--model FOLDER] [--json FILE]
 
-Texts are made up: words drawn by Zipf's law, so that pairs repeat as in English. Perplexity is that of a GPT-2 with
-random weights in the shape of a small checkpoint, or of the model in FOLDER with its own tokenizer.
+Texts are made up: words drawn by Zipf's law, so that pairs repeat as in English. Perplexity is that of GPT-2s with
+random weights in the shapes of small checkpoints, or of the model in FOLDER with its own tokenizer. Times are those of
+`bench_layers.clock`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import importlib.util
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 sys.path[:0] = [folder for folder in [str(Path(__file__).resolve().parent)] if folder not in sys.path]
 
 from bench_decomposition import machine, print_table  # noqa: E402
+from bench_layers import clock, clock_name  # noqa: E402
 
 from mpolab import metrics  # noqa: E402
 
@@ -47,11 +48,11 @@ def made_up(texts: int, words: int, seed: int = 0) -> list[str]:
 
 def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
     """(the median time, what came out)"""
-    times = []
+    times, now = [], clock()
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = now()
         found = call()
-        times.append(time.perf_counter() - begin)
+        times.append(now() - begin)
     return statistics.median(times), found
 
 
@@ -85,38 +86,44 @@ def _nltk(generated: list[str], n: int, of: int) -> tuple[float, int]:
 
 def perplexity(repeats: int, quick: bool, folder: str | None) -> list[dict]:
     if folder is None:
-        model, tokenizer, name = random_gpt2(), word_tokenizer(), "random GPT-2, 4 x 256, 256 positions"
+        models = {name: (random_gpt2(**shape), word_tokenizer(shape["vocab_size"])) for name, shape in SHAPES.items()}
     else:
-        model = AutoModelForCausalLM.from_pretrained(folder)
-        tokenizer, name = AutoTokenizer.from_pretrained(folder), Path(folder).name
+        found = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        models = {Path(folder).name: found}
     texts = made_up(4 if quick else 40, 2500)
-    room = getattr(model.config, "n_positions", 256)
     rows = []
-    for stride in (room // 2, room - 1) if quick else (room // 4, room // 2, room - 1):
-        took, found = seconds(
-            lambda stride=stride: metrics.perplexity(model, tokenizer, texts, stride=stride), 1 if quick else repeats
-        )
-        rows.append({"model": name, "parameters": sum(p.numel() for p in model.parameters()), "max_length": room,
-                     "stride": stride, "tokens": found["tokens"], "seconds": took,
-                     "seconds_per_100k": took * 1e5 / found["tokens"],
-                     "most": PERPLEXITY if stride == room // 2 else None})  # fmt: skip
+    for name, (model, tokenizer) in models.items():
+        room = getattr(model.config, "n_positions", 256)
+        for stride in (room // 2, room - 1) if quick else (room // 4, room // 2, room - 1):
+            took, found = seconds(
+                lambda model=model, tokenizer=tokenizer, stride=stride: metrics.perplexity(
+                    model, tokenizer, texts, stride=stride
+                ),
+                1 if quick else repeats,
+            )
+            rows.append({"model": name, "parameters": sum(p.numel() for p in model.parameters()), "max_length": room,
+                         "stride": stride, "tokens": found["tokens"], "seconds": took,
+                         "seconds_per_100k": took * 1e5 / found["tokens"],
+                         "most": PERPLEXITY if stride == room // 2 else None})  # fmt: skip
     return rows
 
 
-def random_gpt2() -> GPT2LMHeadModel:
+SHAPES = {
+    "random GPT-2, 4 x 256": {"vocab_size": VOCABULARY, "n_embd": 256, "n_layer": 4, "n_head": 4, "n_positions": 256},
+    "random GPT-2, 6 x 192": {"vocab_size": 5000, "n_embd": 192, "n_layer": 6, "n_head": 6, "n_positions": 128},
+}
+
+
+def random_gpt2(**shape: int) -> GPT2LMHeadModel:
     torch.manual_seed(0)
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=VOCABULARY, n_embd=256, n_layer=4, n_head=4, n_positions=256, bos_token_id=0, eos_token_id=0
-        )
-    )
+    return GPT2LMHeadModel(GPT2Config(bos_token_id=0, eos_token_id=0, **shape))
 
 
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """A number for each of the made-up words."""
+def word_tokenizer(size: int) -> PreTrainedTokenizerFast:
+    """A number for each of the most frequent of the made-up words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    inside = Tokenizer(models.WordLevel({"[UNK]": 0} | {f"w{k}": k for k in range(1, VOCABULARY)}, unk_token="[UNK]"))
+    inside = Tokenizer(models.WordLevel({"[UNK]": 0} | {f"w{k}": k for k in range(1, size)}, unk_token="[UNK]"))
     inside.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=inside, unk_token="[UNK]", eos_token="[UNK]")
 
@@ -158,6 +165,7 @@ def main() -> None:
     kept = " ".join(option for option, given in options if given)  # no path of this machine
     record = {
         "machine": machine(f"python benchmarks/bench_generation.py {kept}".strip()),
+        "clock": clock_name(),
         "repeats": asked.repeats,
     }
     print(json.dumps(record["machine"]))

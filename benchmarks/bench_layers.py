@@ -48,6 +48,15 @@ MEMORY, TIME = 0.25, 0.1  # a look-up: extra memory over its output, time over t
 # -- timing ------------------------------------------------------------------------------------------
 
 
+def clock() -> Callable[[], float]:
+    """With one thread the process' own CPU seconds, which others on the machine disturb least; else the wall's."""
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def clock_name() -> str:
+    return "CPU seconds" if clock() is time.process_time else "seconds"
+
+
 def in_turns(
     calls: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:

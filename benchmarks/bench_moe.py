@@ -33,7 +33,7 @@ from transformers.models.switch_transformers.modeling_switch_transformers import
 sys.path[:0] = [folder for folder in [str(Path(__file__).resolve().parent)] if folder not in sys.path]
 
 from bench_decomposition import machine, print_table  # noqa: E402
-from bench_layers import at_least, in_turns, judged, over, step  # noqa: E402
+from bench_layers import at_least, clock, clock_name, in_turns, judged, over, step  # noqa: E402
 from own_process import medians  # noqa: E402
 
 from mpolab.experts import DenseExperts, MPOExperts  # noqa: E402
@@ -133,10 +133,6 @@ def checked(layers: dict[str, nn.Module], x: torch.Tensor, seen: torch.Tensor) -
 
 
 # -- timing ------------------------------------------------------------------------------------------------
-
-
-def clock() -> Callable[[], float]:
-    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
 def gemm() -> tuple[Callable[[], None], float]:
@@ -292,7 +288,7 @@ def main() -> None:
     kept = " ".join(word for word in sys.argv[1:] if not word.endswith(".json") and word != "--json")
     began = time.perf_counter()
     record = {"machine": machine(f"python benchmarks/bench_moe.py {kept}".strip())}
-    record["clock"] = "CPU seconds" if clock() is time.process_time else "seconds"
+    record["clock"] = clock_name()
     print(json.dumps(record["machine"]))
     for section in asked.only.split(","):
         print(f"\n{section}\n")

@@ -2,8 +2,8 @@
 
 A rebuilt W comes out of its two products with the legs of rows and columns mixed, (i_L j_L i_c j_c i_R j_R), and has to
 be put in order, number by number: once for W and once for its gradient, for every expert. But rows and columns may
-stand in any order, if the vectors they meet do too. Let p be the legs on the side of the vectors (hidden), q those on the
-inner side of a feed-forward block, and 1 and 2 the halves of the chain as they come to the centre one after the other:
+stand in any order, if the vectors they meet do too. Let p be the legs on the side of the vectors (hidden), q
+those on the inner side of a feed-forward block, 1 and 2 the halves of the chain as they come to the centre one by one:
 
     F (p_c, p_1 q_1, q_c b_2)       = H_1 (p_1 q_1, b_1)  C (p_c, b_1, q_c b_2)
     W (p_c p_1, p_2 q_2, q_1 q_c)   = H_2 (p_2 q_2, b_2)  F (p_c p_1, q_1 q_c, b_2)^T

@@ -27,6 +27,10 @@ from .errors import DataError
 LOGITS_AT_ONCE = 2**25
 """Logits of one batch where batch_size is not given: 134 MB in float32, and as much again while they are scored."""
 
+CPU_TOKENS_AT_ONCE = 1024
+"""Tokens of one batch on a CPU where batch_size is not given. More leave the caches between one layer's many passes: a
+GPT-2 of 3.7 M parameters took 1.4 to 1.6 times as long with 4,096 and more (benchmarks/bench_generation.py)."""
+
 NO_LIMIT = 1024
 """max_length of a model that names no longest input."""
 
@@ -61,8 +65,9 @@ def perplexity(
     as it was afterwards. tokenizer: the model's own; special tokens are not added.
     max_length: tokens of a window; None = the positions that the model has. stride: tokens that a further window
     scores, 1 .. max_length - 1; None = half a window. 1 gives every token the longest context.
-    batch_size: windows at once; None = as many as make LOGITS_AT_ONCE logits. It changes the time, not the result
-    (beyond rounding; a mixture of experts with a capacity may drop other tokens in another batch).
+    batch_size: windows at once; None = as many as make LOGITS_AT_ONCE logits or, on a CPU, CPU_TOKENS_AT_ONCE tokens.
+    It changes the time, not the result (beyond rounding; a mixture of experts with a capacity may drop other tokens in
+    another batch).
     start: put the beginning-of-text token (or, without one, the end-of-text token) before each document, so that its
     first token is scored as well.
 
@@ -99,13 +104,13 @@ def perplexity(
     windows = [window for number, length in enumerate(lengths) for window in windows_of(number, length, room, stride)]
     # The longest first: little padding, and a model that does not fit into memory fails at once.
     windows.sort(key=lambda window: (window.begin - window.end, window.first - window.begin))
-    if batch_size is None:
-        batch_size = max(1, LOGITS_AT_ONCE // (size * min(stride + 1, room)))
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    limits = (LOGITS_AT_ONCE // size, CPU_TOKENS_AT_ONCE if on_cpu else None)
     sums: list[float] = []
     with evaluating(model), torch.inference_mode():
         _check_causal(model, scored[windows[0].document][0][:positions], size)
-        for first in range(0, len(windows), batch_size):
-            sums += _scores(model, windows[first : first + batch_size], [ids for ids, _ in scored])
+        for batch in _batches(windows, batch_size, *limits):
+            sums += _scores(model, batch, [ids for ids, _ in scored])
     nll = math.fsum(sums)
     tokens, words = sum(lengths) - len(lengths), sum(count for _, count in scored)
     return {
@@ -135,6 +140,24 @@ def windows_of(document: int, length: int, room: int, stride: int) -> Iterator[W
         end = min(begin + room, length)
         yield Window(document, begin, end, first)
         begin, first = begin + stride, end
+
+
+def _batches(
+    windows: Sequence[Window], batch_size: int | None, scored: int, tokens: int | None
+) -> Iterator[Sequence[Window]]:
+    """Windows, sorted with the longest first, some at a time: batch_size; or as many as the next one's length allows
+    for about `scored` tokens that are scored and, if that is not None, `tokens` that are read; at least one."""
+    begin = 0
+    while begin < len(windows):
+        at_once = batch_size
+        if at_once is None:
+            window = windows[begin]
+            at_once = scored // (window.end - window.first + 1)
+            if tokens is not None:
+                at_once = min(at_once, tokens // (window.end - window.begin))
+        at_once = max(1, at_once)
+        yield windows[begin : begin + at_once]
+        begin += at_once
 
 
 # ---------------------------------------------------------------------------------------------------------- the model

@@ -194,6 +194,16 @@ def test_the_usual_shapes_are_made_in_blocks_by_themselves(monkeypatch):
     experts(vectors(1, 4, HIDDEN), *routes((1, 4), 2)).sum().backward()
 
 
+def test_matrices_that_cut_the_inner_side_otherwise_have_no_blocks():
+    up, down = Plan((2, 3, 4), (2, 3, 2), (24, 12)), Plan((2, 3, 2), (2, 3, 4), (12, 24))
+    other = Plan((2, 3, 2), (4, 3, 2), (12, 24))
+    bonds = {"up": up.full_bonds, "down": down.full_bonds}
+    found = orders({"up": up, "down": down}, bonds)
+    assert [order.inner_rows for order in found.values()] == [True, False]
+    assert found["up"].inner == found["down"].inner == (2, 3, 4) and found["up"].hidden == (2, 3, 2)
+    assert orders({"up": up, "down": other}, bonds) is None
+
+
 def test_padded_matrices_have_no_blocks():
     ffn = block("t5", 61, 122)
     experts = shaken(MPOExperts.from_ffn(ffn, 2)).train()
