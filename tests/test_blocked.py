@@ -13,7 +13,7 @@ from test_experts import HIDDEN, INNER, KINDS, block, one_by_one, routes, shaken
 from torch import nn
 
 from mpolab import shared_rebuild
-from mpolab.blocked import Order, blocked_linear, orders
+from mpolab.blocked import Order, _summed, blocked_linear, orders
 from mpolab.errors import PlanError
 from mpolab.experts import MPOExperts
 from mpolab.moe_layer import MoELayer
@@ -125,6 +125,12 @@ def test_differentiable_twice(left_first, inner_rows):
     inputs = [t.requires_grad_() for t in (x, bias, central, *stacked)]
     assert torch.autograd.gradcheck(run, inputs)
     assert torch.autograd.gradgradcheck(run, inputs)
+
+
+@pytest.mark.parametrize("added_up", [True, False, None])
+def test_a_sum_of_products(added_up):
+    one, other = vectors(5, 3, 4), vectors(5, 4, 2, seed=2)
+    torch.testing.assert_close(_summed(one, other, added_up), torch.einsum("bij,bjk->ik", one, other))
 
 
 # -- as experts ------------------------------------------------------------------------------------------
