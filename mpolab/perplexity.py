@@ -29,7 +29,7 @@ LOGITS_AT_ONCE = 2**25
 
 CPU_TOKENS_AT_ONCE = 1024
 """Tokens of one batch on a CPU where batch_size is not given. More leave the caches between one layer's many passes: a
-GPT-2 of 3.7 M parameters took 1.4 to 1.6 times as long with 4,096 and more (benchmarks/bench_generation.py)."""
+GPT-2 of 3.7 M parameters took 1.4 to 1.7 times as long with 4,096 and more (benchmarks/bench_generation.py)."""
 
 NO_LIMIT = 1024
 """max_length of a model that names no longest input."""
