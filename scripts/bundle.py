@@ -24,23 +24,9 @@ MOST = 15_000_000
 
 def card(record: runs.Record) -> str:
     """The model card, Markdown."""
-    about, test, floors = recipe_named(record.recipe), record.scores["test"], record.extra["floors"]
-    low, high = record.extra["sop_interval"]
+    about = recipe_named(record.recipe)
     data, settings = record.data, record.fields["settings"]
     phases = record.extra.get("phases")
-    rows = [
-        ("most frequent token (unigram)", floors["unigram"]),
-        ("counts of both neighbours (trigram)", floors["trigram"]),
-        (f"**{record.recipe}**", test),
-    ]
-    table = "\n".join(f"| {name} | {x['mlm_accuracy']:.1f} | {x['perplexity']:.1f} |" for name, x in rows)
-    curve = record.evaluations
-    picked = sorted({round(k * (len(curve) - 1) / 7) for k in range(8)}) if curve else []
-    points = "\n".join(
-        f"| {curve[k]['step']:,} | {curve[k]['mlm_loss']:.3f} | {curve[k]['mlm_accuracy']:.1f} | "
-        f"{curve[k]['sop_accuracy']:.1f} |"
-        for k in picked
-    )
     grown = ""
     if phases:
         parts = ", ".join(
@@ -51,6 +37,7 @@ def card(record: runs.Record) -> str:
         grown = f"The layer was applied fewer times at first: {parts}. "
     versions = ", ".join(f"{name} {record.versions[name]}" for name in ("torch", "transformers", "tokenizers"))
     files = "; ".join(f"{name} (sha256 {entry['sha256'][:12]})" for name, entry in data["files"].items())
+    learned = _of_an_encoder if "sop_interval" in record.extra else _of_a_writer
     return f"""# {record.recipe}
 
 {about.about} Trained by this project, for its notebooks; small, and trained little.
@@ -60,19 +47,46 @@ def card(record: runs.Record) -> str:
 | | |
 |---|---|
 | parameters | {record.total:,} ({record.extra["weights"]["bytes"]:,} bytes, float32, sha256 {
-    record.extra["weights"]["sha256"][:12]}) |
+        record.extra["weights"]["sha256"][:12]
+    }) |
 | started from | {"random numbers" if record.model == "none" else record.model} |
 | text | {data["corpus"]}: {data["words"]["train"]:,} words of public-domain English novels; {files} |
 | rows | {", ".join(f"{split} {count:,}" for split, count in data["rows"].items())}, of at most {
-    settings["max_length"]} tokens |
+        settings["max_length"]
+    } tokens |
 | steps | {record.steps:,} of {settings["batch_size"]} rows, {settings["optimizer"]}{
-        "" if phases else f", learning rate {settings['lr']:g}"} |
+        "" if phases else f", learning rate {settings['lr']:g}"
+    } |
 | device | {record.device}, {record.threads} thread(s), {record.seconds:,.0f} s, {versions} |
 | run | {record.date[:10]}, commit {record.commit[:12]} |
 
-{grown}Masked tokens (15 %) and sentence order; the split that chose the step is the end of the training text.
+{grown}{learned(record)}
+Licence: Apache-2.0, as the project.
+"""
 
-On novels that were held out ({data["rows"]["test"]:,} rows):
+
+def _evenly(curve: list[dict]) -> list[dict]:
+    """Eight entries at most, spread over all."""
+    return [curve[k] for k in sorted({round(k * (len(curve) - 1) / 7) for k in range(8)})] if curve else []
+
+
+def _of_an_encoder(record: runs.Record) -> str:
+    """What a card says of masked tokens and sentence order."""
+    test, floors = record.scores["test"], record.extra["floors"]
+    low, high = record.extra["sop_interval"]
+    rows = [
+        ("most frequent token (unigram)", floors["unigram"]),
+        ("counts of both neighbours (trigram)", floors["trigram"]),
+        (f"**{record.recipe}**", test),
+    ]
+    table = "\n".join(f"| {name} | {x['mlm_accuracy']:.1f} | {x['perplexity']:.1f} |" for name, x in rows)
+    points = "\n".join(
+        f"| {e['step']:,} | {e['mlm_loss']:.3f} | {e['mlm_accuracy']:.1f} | {e['sop_accuracy']:.1f} |"
+        for e in _evenly(record.evaluations)
+    )
+    return f"""Masked tokens (15 %) and sentence order; the split that chose the step is the end of the training text.
+
+On novels that were held out ({record.data["rows"]["test"]:,} rows):
 
 | | accuracy on hidden tokens, % | perplexity |
 |---|---|---|
@@ -87,9 +101,45 @@ On the split that chooses, while it trained:
 {points}
 
 Use: `mpolab.load("{record.recipe}")`, or `mpolab.models.load_pretrained("{record.recipe}", head="masked-lm")`. Lower
-case English prose of before 1930, with what its authors thought; not for anything that matters.
-Licence: Apache-2.0, as the project.
-"""
+case English prose of before 1930, with what its authors thought; not for anything that matters."""
+
+
+def _of_a_writer(record: runs.Record) -> str:
+    """What a card says of a model of the next token, or of hidden spans."""
+    test, floors = record.scores["test"], record.extra["floors"]
+    spans = "t5" in record.recipe
+    rows = [
+        ("most frequent token (unigram)", floors["unigram"]),
+        ("Kneser-Ney, the four tokens before (5-gram)", floors["5-gram"]),
+        (f"**{record.recipe}**", test),
+    ]
+    table = "\n".join(f"| {name} | {x['perplexity']:.1f} |" for name, x in rows)
+    points = "\n".join(
+        f"| {e['step']:,} | {e['loss']:.3f} | {e['perplexity']:.1f} |" for e in _evenly(record.evaluations)
+    )
+    what = "Hidden spans (15 % of the tokens, three on average)" if spans else "The next token"
+    which = "of hidden tokens" if spans else "a token"
+    seen = " The n-grams see the text before a span, the model both sides of it." if spans else ""
+    head = "seq2seq-lm" if spans else "causal-lm"
+    return f"""{what}; the split that chose the step is the end of the training text.
+
+On novels that were held out ({record.data["rows"]["test"]:,} windows of {record.data["window"]}, {
+        floors["5-gram"]["tokens"]:,} tokens):
+
+| | perplexity {which} |
+|---|---|
+{table}
+
+The n-grams are counted on all of the training text.{seen}
+
+On the split that chooses, while it trained:
+
+| step | loss, nats | perplexity {which} |
+|---|---|---|
+{points}
+
+Use: `mpolab.models.load_pretrained("{record.recipe}", head="{head}")`. English prose of before 1930, with what its
+authors thought; not for anything that matters."""
 
 
 def main() -> None:
