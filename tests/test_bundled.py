@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 
 import pytest
@@ -14,10 +15,12 @@ from mpolab import runs
 from mpolab.pretrained import CHECKPOINTS, bundled, load_pretrained
 
 NAMES = bundled()
+ENCODERS = [name for name in NAMES if "bert" in name]
+WRITERS = [name for name in NAMES if name not in ENCODERS]
 
 
 def test_the_package_has_its_checkpoints():
-    assert "albert-mini" in NAMES
+    assert {"albert-mini", "mpobert-mini"} <= set(ENCODERS) and "gpt2-mini" in WRITERS
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,7 +33,7 @@ def test_a_checkpoint_is_small_and_the_one_of_its_record(name):
     assert not list(CHECKPOINTS.glob(f"{name}/*.bin")) and not list(CHECKPOINTS.glob(f"{name}/*.pt"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENCODERS)
 def test_its_card_says_what_the_record_says(name):
     card = (CHECKPOINTS / name / "README.md").read_text("utf-8")
     record = runs.load(runs.record_path(name, "laptop", 0))
@@ -47,7 +50,7 @@ def test_its_card_says_what_the_record_says(name):
     assert f"mpolab run {name} --scale laptop --seed 0" in card and f"{record.total:,}" in card
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENCODERS)
 def test_it_loads_and_passes_the_lowest_floor(name):
     model = mpolab.load(name)
     record = runs.load(runs.record_path(name, "laptop", 0))
@@ -65,7 +68,7 @@ def test_it_loads_and_passes_the_lowest_floor(name):
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENCODERS)
 def test_it_fills_a_mask(name):
     from transformers import pipeline
 
@@ -74,6 +77,46 @@ def test_it_fills_a_mask(name):
     answers = fill("he said that he had not [MASK] the house.", top_k=3)
     assert len(answers) == 3 and all(0 < answer["score"] < 1 for answer in answers)
     assert answers[0]["score"] > 5 / len(found.tokenizer)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_card_of_a_model_that_writes(name):
+    card = (CHECKPOINTS / name / "README.md").read_text("utf-8")
+    record = runs.load(runs.record_path(name, "laptop", 0))
+    floors, test = record.extra["floors"], record.scores["test"]
+    shown = {key: float(value) for key, value in re.findall(r"^\| (\S.*?) \| ([\d.]+) \|$", card, re.MULTILINE)}
+    for label, found in (
+        ("most frequent token (unigram)", floors["unigram"]),
+        ("Kneser-Ney, the four tokens before (5-gram)", floors["5-gram"]),
+        (f"**{name}**", test),
+    ):
+        assert shown[label] == round(found["perplexity"], 1)
+    assert test["perplexity"] < floors["unigram"]["perplexity"] / 3
+    assert f"mpolab run {name} --scale laptop --seed 0" in card and f"{record.total:,}" in card
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_it_writes(name):
+    """The weights are those that were scored: on a sentence it is far better than a guess; and it goes on."""
+    found = load_pretrained(name, head="seq2seq-lm" if name.startswith("t5") else "causal-lm")
+    record = runs.load(runs.record_path(name, "laptop", 0))
+    assert found.origin == "bundled" and found.new == ()
+    assert sum(p.numel() for p in found.model.parameters()) == record.total
+    tokenizer = found.tokenizer
+    text = (
+        "He said that he had not <extra_id_0> the house."
+        if name.startswith("t5")
+        else "He said that he had not seen the house."
+    )
+    ids = tokenizer(text, return_tensors="pt")
+    assert tokenizer.decode(ids["input_ids"][0], skip_special_tokens=False).removesuffix("</s>") == text
+    labels = (
+        tokenizer("<extra_id_0> seen", return_tensors="pt")["input_ids"] if name.startswith("t5") else ids["input_ids"]
+    )
+    with torch.no_grad():
+        loss = float(found.model(**ids, labels=labels).loss)
+        more = found.model.generate(**ids, max_new_tokens=5, do_sample=False, pad_token_id=0)
+    assert loss < 0.75 * math.log(len(tokenizer)) and more.shape[1] > 1
 
 
 def test_a_name_that_is_nowhere_is_told_what_there_is(monkeypatch):
