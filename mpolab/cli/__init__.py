@@ -27,6 +27,7 @@ REFUSALS = (
     errors.DataError,
     errors.DataNotFoundError,
     errors.TrainingError,
+    errors.LedgerError,
     OSError,
 )
 
