@@ -1,4 +1,4 @@
-"""The command line: `mpolab decompose|compress|eval|run|sweep|ledger|bench`; also as `python -m mpolab`. One file per command.
+"""The command line: `mpolab decompose|compress|eval|run|sweep|ledger|bench`, or `python -m mpolab`. One file a command.
 
 Results go to stdout, everything about them (which model was found, progress, errors) to stderr. Exit code 0 is
 success, 2 a request that cannot be served (one paragraph says why), 130 an interruption. A command's file has `add`,

@@ -11,7 +11,9 @@ Claims are in `mpolab.papers`, one entry each; `EVIDENCE` says what decides each
 
 from __future__ import annotations
 
-from .build import EVIDENCE, at, build, item_command, recipes_of, row_named, runnable, summary
+from .build import at, build, row_named, summary
+from .evidence import EVIDENCE
+from .items import item_command, recipes_of, run_item, runnable, work
 from .row import VERDICTS, Row
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "item_command",
     "recipes_of",
     "row_named",
+    "run_item",
     "runnable",
     "summary",
+    "work",
 ]

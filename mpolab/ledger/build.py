@@ -11,21 +11,14 @@ from .. import runs
 from ..errors import LedgerError, unknown
 from ..papers import CLAIMS, Claim, check_item
 from ..recipes import RECIPES
-from ..texts import OFFLINE_TEXTS
 from .arithmetic import Arithmetic
 from .compared import Compared
 from .estimate import Seconds
-from .evidence_mpobert import EVIDENCE as _MPOBERT
-from .evidence_mpoe import EVIDENCE as _MPOE
-from .evidence_mpop import EVIDENCE as _MPOP
+from .evidence import EVIDENCE, Evidence
+from .items import item_command
 from .row import NOT_RUN, VERDICTS, Row
 from .studies import Studied
 from .unwritten import Unwritten
-
-Evidence = Arithmetic | Compared | Studied | Unwritten
-
-EVIDENCE: dict[str, Evidence] = {**_MPOP, **_MPOBERT, **_MPOE}
-"""Id of a claim -> what decides it. A new claim is an entry in `papers.CLAIMS` and one here."""
 
 ASK_FOR = "laptop"
 """The scale that a row without a run asks for, where its recipes have it."""
@@ -56,7 +49,7 @@ def _row(claim: Claim, evidence: Evidence, results: Path, seconds: Seconds) -> R
     about = {"id": claim.id, "paper": claim.paper, "item": claim.item, "claim": claim.claim, "printed": claim.printed}
     nothing = {"interval": None, "seeds": (), "scale": None, "record": ()}
     if isinstance(evidence, Arithmetic):
-        verdict, ours = _judged(claim.id, evidence)
+        verdict, ours = _worked_out(evidence)
         return Row(**about, **nothing, ours=ours, verdict=verdict, command=AGAIN)
     if isinstance(evidence, Unwritten):
         return Row(**about, **nothing, ours=evidence.why, verdict=NOT_RUN, command=evidence.command)
@@ -78,13 +71,9 @@ def _row(claim: Claim, evidence: Evidence, results: Path, seconds: Seconds) -> R
 
 
 @cache
-def _worked_out(key: str, evidence: Arithmetic) -> tuple[str, str]:
-    return evidence.judge()
-
-
-def _judged(key: str, evidence: Arithmetic) -> tuple[str, str]:
+def _worked_out(evidence: Arithmetic) -> tuple[str, str]:
     """Once in a process: counting models takes seconds, and nothing in results/ changes it."""
-    return _worked_out(key, evidence)
+    return evidence.judge()
 
 
 def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds) -> tuple[str, str]:
@@ -99,29 +88,7 @@ def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds) -> 
     return f"not yet: {seconds.together(wanted)} at scale {scale}", item_command(item, scale)
 
 
-# -- items -----------------------------------------------------------------------------------------------
-
-
-def recipes_of(item: str) -> tuple[str, ...]:
-    """The recipes that decide the claims about an item, each once; empty where it needs none or none is written.
-
-    Raises UnknownNameError for an id that is none.
-    """
-    check_item(item)
-    found = [EVIDENCE[claim.id] for claim in CLAIMS.values() if claim.item == item]
-    return tuple(dict.fromkeys(name for each in found if isinstance(each, Compared) for name in each.recipes))
-
-
-def runnable() -> tuple[str, ...]:
-    """The ids of the items that have recipes."""
-    return tuple(dict.fromkeys(claim.item for claim in CLAIMS.values() if recipes_of(claim.item)))
-
-
-def item_command(item: str, scale: str) -> str:
-    """What runs all of an item's recipes and seeds; with --data-dir where one of them reads a real set."""
-    recipes = [RECIPES[name] for name in recipes_of(item)]
-    reads = any(recipe.source != "offline" and recipe.text not in OFFLINE_TEXTS for recipe in recipes)
-    return f"mpolab run {item} --scale {scale}" + (" --data-dir DIR" if reads else "")
+# -- looking at it ---------------------------------------------------------------------------------------
 
 
 def at(rows: Iterable[Row], item: str) -> list[Row]:

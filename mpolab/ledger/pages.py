@@ -86,7 +86,7 @@ _COLOURS = {"exact": "#009E73", "reproduced": "#009E73", "same direction": "#009
 _MUTED, _INK = "#777777", "#222222"
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 75em; margin: 2em auto; padding: 0 1em }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 75em; margin: 2em auto }
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em }
 th, td { text-align: left; vertical-align: top; padding: .4em .6em; border-bottom: 1px solid #ddd }
 td.verdict { white-space: nowrap; font-weight: 600 }
@@ -95,7 +95,7 @@ code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg {
 
 
 def page(rows: Sequence[Row]) -> str:
-    """A whole HTML page without scripts: the table, each claim's doubts about the print, and for every claim on runs its
+    """A whole HTML page without scripts: the table, what is doubtful about the print, and for every claim on runs its
     interval, drawn beside zero.
     """
     parts = [
