@@ -41,7 +41,7 @@ class Seconds:
     """The seconds of all records in a folder, read once."""
 
     def __init__(self, results: Path | None = None):
-        self.records: list[Record] = [record for record in runs.records(results=results) if record.seconds > 0]
+        self.records: list[Record] = runs.records(results=results)
 
     def of(self, name: str, scale: str) -> float | None:
         """Of one run, None where no record of that scale is there."""
