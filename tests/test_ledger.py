@@ -8,6 +8,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -79,7 +80,7 @@ def test_arithmetic_and_nothing_need_no_runs():
 # -- statistics ------------------------------------------------------------------------------------------
 
 
-def test_the_interval_is_students_worked_out_by_hand():
+def test_the_interval_is_students_worked_out_by_hand(monkeypatch):
     """Differences 1, 2, 3: mean 2, s = 1, t(0.975, 2) = 4.303 of the tables, so 2 -+ 4.303 / sqrt(3)."""
     found = difference([11, 22, 33], [10, 20, 30])
     half = 4.302653 / math.sqrt(3)
@@ -89,6 +90,10 @@ def test_the_interval_is_students_worked_out_by_hand():
     assert difference([0, 2, 0, 2], [1, 1, 1, 1]).interval[1] == pytest.approx(
         3.182446 * math.sqrt(4 / 3) / 2, abs=1e-5
     )
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "scipy.stats", None)
+        with pytest.raises(LedgerError, match=r"pip install 'mpolab\[train\]'"):
+            difference([1, 2], [1, 3])
     for wrong in (([1], [1]), ([1, 2], [1]), ([1, math.nan], [1, 2])):
         with pytest.raises(LedgerError):
             difference(*wrong)
@@ -115,6 +120,13 @@ def test_what_an_interval_says_of_a_claim(interval, direction, margin, outcome):
     assert Difference(sum(interval) / 2, interval, 5).outcome(direction, margin) == outcome
     with pytest.raises(UnknownNameError, match="higher"):
         Difference(0, interval, 5).outcome("above")
+
+
+def test_a_difference_is_written_with_the_digits_that_it_needs():
+    assert str(Difference(2.62, (-3.91, 9.14), 12)) == "+2.6, 95 % [-3.9, +9.1]"
+    assert str(Difference(0.0067, (-0.0001, 0.0134), 3)) == "+0.007, 95 % [-0.000, +0.013]"
+    assert str(Difference(0.0919, (0.09161, 0.09222), 5)) == "+0.0919, 95 % [+0.0916, +0.0922]"
+    assert str(Difference(5, (5, 5), 5)) == "+5.0, 95 % [+5.0, +5.0]"
 
 
 # -- arithmetic ------------------------------------------------------------------------------------------

@@ -125,10 +125,14 @@ EVIDENCE = {
         ]
     ),
     "mpobert-tab1-albert": ways(
-        "table1-{task}-mpobert-mini", "table1-{task}-albert-mini", _NAMES, "higher", "mpobert-mini - albert-mini"
+        "table1-{task}-mpobert-mini",
+        "table1-{task}-albert-mini",
+        _NAMES,
+        "higher",
+        "mpobert-mini (24 layers) - albert-mini (12)",
     ),
     "mpobert-tab1-bert": ways(
-        "table1-{task}-mpobert-mini", "table1-{task}-minilm", _NAMES, "higher", "mpobert-mini - MiniLM"
+        "table1-{task}-mpobert-mini", "table1-{task}-minilm", _NAMES, "higher", "mpobert-mini (24 layers) - MiniLM (6)"
     ),
     "mpobert-tab2-averages": Arithmetic(averages("mpobert-tab2")),
     "mpobert-tab2-mrpc": Arithmetic(_81, "82.0 is the average of MPOBERT12"),

@@ -20,7 +20,7 @@ def _counted(where: str, row: str, ours: float, decimals: int = 0) -> Line:
 
 
 def _times(where: str, first: str, second: str, print_says: float) -> list[Line]:
-    return [number("", print_says, printed(where, first, "#To") / printed(where, second, "#To"))]
+    return [number("of the printed sizes:", print_says, printed(where, first, "#To") / printed(where, second, "#To"))]
 
 
 def _gains() -> list[Line]:

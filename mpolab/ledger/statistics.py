@@ -41,21 +41,25 @@ class Difference:
     def __str__(self) -> str:
         low, high = self.interval
         digits = 1 if max(abs(low), abs(high)) >= 1 else 3
+        while digits < 6 and low != high and f"{low:.{digits}f}" == f"{high:.{digits}f}":  # a narrow one
+            digits += 1
         return f"{self.mean:+.{digits}f}, 95 % [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Student's t on first - second, pair by pair: mean -+ t(0.975, n - 1) s / sqrt(n), s with n - 1.
 
-    Raises LedgerError for unequal lengths, fewer than two pairs, or a number that is none.
+    Raises LedgerError for unequal lengths, fewer than two pairs, a number that is none, or want of scipy.
     """
     if len(first) != len(second) or len(first) < 2:
         raise LedgerError(f"{len(first)} and {len(second)} numbers: an interval takes two pairs or more.")
     gaps = [a - b for a, b in zip(first, second)]
     if not all(map(math.isfinite, gaps)):
         raise LedgerError("a score that is no number has no difference; run its recipe again.")
-    from scipy.stats import t
-
+    try:
+        from scipy.stats import t
+    except ImportError:
+        raise LedgerError("an interval needs scipy, which is not installed: pip install 'mpolab[train]'.") from None
     n, mean = len(gaps), sum(gaps) / len(gaps)
     spread = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / (n - 1))
     half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread / math.sqrt(n)

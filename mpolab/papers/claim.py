@@ -55,9 +55,10 @@ class Claim:
 
     @property
     def printed(self) -> str:
-        """As the paper has it: "80.4 against 80.3", "7.7, 70.4 M"."""
+        """As the paper has it: "80.4 against 80.3", "7.7, 70.4 M", "20.72, 20.73, 20.78"."""
         numbers = [f"{value:g}" for value in self.values()]
-        joined = f"{', '.join(numbers)} {self.unit}" if self.unit else " against ".join(numbers)
+        joined = " against ".join(numbers) if len(numbers) == 2 and not self.unit else ", ".join(numbers)
+        joined = f"{joined} {self.unit}".strip()
         return "; ".join(part for part in (joined, self.says) if part)
 
 

@@ -66,7 +66,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "mpobert-tab1-albert",
-        "MPOBERT scores above the ALBERT of its depth.",
+        "MPOBERT scores above ALBERT.",
         in_column("mpobert-tab1-dev", "Avg.", "MPOBERT24", "ALBERT24"),
     ),
     Claim(
