@@ -6,8 +6,6 @@
 All experts start from the block they replace, so that the model computes what it did where the kind allows it: "mpoe",
 "moe", and "moefication" with all clusters; "switch" with capacity_factor=None and scale=False. On the meta device only
 shapes exist, and counting costs nothing. MPOE (Gao et al. 2022) sections 2 and 3; notebook 04, "From FFN to experts".
-
-Items: mpoe-tab1, mpoe-tab4 (their counts).
 """
 
 from __future__ import annotations

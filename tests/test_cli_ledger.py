@@ -13,6 +13,7 @@ from mpolab.errors import LedgerError, TrainingError, UnknownNameError
 from mpolab.ledger import pages
 from mpolab.ledger.compared import Compared, one
 from mpolab.ledger.items import run_item, work
+from mpolab.ledger.unwritten import Unwritten
 from mpolab.recipes import Recipe
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -23,7 +24,8 @@ def small(monkeypatch):
     """A ledger of three claims that arithmetic decides, two of one item, and one without a run."""
     some = {id: papers.CLAIMS[id] for id in ("mpop-eq2-middle", "mpop-tab3-wnli", "mpop-tab3-all-but-mnli",
                                              "mpoe-tab3-mask")}  # fmt: skip
-    rows = ledger.build(claims=some, evidence={id: ledger.EVIDENCE[id] for id in some})
+    evidence = {id: ledger.EVIDENCE[id] for id in some}
+    rows = ledger.build(claims=some, evidence={**evidence, "mpoe-tab3-mask": Unwritten("", "no recipe")})
     monkeypatch.setattr(ledger, "build", lambda *_, **__: rows)
     return rows
 

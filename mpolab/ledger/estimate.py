@@ -1,7 +1,8 @@
 """How long runs take, by the seconds in records of this scale.
 
-The nearest that there is counts: the recipe's own records, else those of its model and method, of its method, of its
-model, of any. It is an estimate of one process on the machines of these records.
+The median of the nearest that there are counts: the recipe's own records, else those of its model and method, of its
+method, of its model, of any; of these only such as learn from a text, as it does, or from a task, as it does. It is an
+estimate of one process on the machines of these records.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import median
 
 from .. import runs
 from ..recipes import recipe_named
@@ -46,7 +47,8 @@ class Seconds:
     def of(self, name: str, scale: str) -> float | None:
         """Of one run, None where no record of that scale is there."""
         recipe = recipe_named(name).at(scale)
-        here = [record for record in self.records if record.scale == scale]
+        text = bool(recipe.text)
+        here = [record for record in self.records if record.scale == scale and bool(record.fields.get("text")) == text]
 
         def like(record: Record, *keys: str) -> bool:
             return all(record.fields.get(key) == getattr(recipe, key) for key in keys)
@@ -59,7 +61,7 @@ class Seconds:
             here,
         ):
             if mine:
-                return mean(record.seconds for record in mine)
+                return median(record.seconds for record in mine)
         return None
 
     def together(self, wanted: Iterable[tuple[str, str, int]]) -> Estimate:

@@ -1,6 +1,7 @@
 """What decides the claims of MPOE: one entry a claim.
 
-The claims about trained experts wait for recipes: an `Unwritten` here becomes a `Compared` (or `ways`) that names them.
+Experts are trained on GPT-2 only; a claim about T5 waits for recipes: its `Unwritten` becomes a `Compared` that names
+them.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from ..papers import printed, table
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
+from .compared import Compared, Measured, one
 from .unwritten import Unwritten
 
 _NLU, _NLG = "mpoe-tab1-nlu", "mpoe-tab1-nlg"
-_NO_RECIPE = Unwritten("", "no recipe trains experts yet")
+_NO_RECIPE = Unwritten("", "no recipe trains a T5 with experts yet")
+LOSS, BLEU_2 = "scores | test | loss", "scores | test | bleu_2"
 _WIKITEXT = ("WikiText-2/BLEU-2", "WikiText-2/BLEU-4")
 
 
@@ -59,6 +62,13 @@ def _superior() -> list[Line]:
     ]
     wrong = [line for line in lines if not line.agrees]
     return [Line("", f"{len(lines) - len(wrong)} of {len(lines)} comparisons", not wrong), *wrong]
+
+
+def _perplexity(first: str, second: str, about: str) -> Compared:
+    """Of held-out text, where lower is better."""
+    where = "scores | test | perplexity"
+    pair = one(f"experts-{first}", where), one(f"experts-{second}", where)
+    return Compared((pair,), "lower", f"perplexity: {about}")
 
 
 EVIDENCE = {
@@ -111,9 +121,12 @@ EVIDENCE = {
     "mpoe-tab1-more-experts-print": Arithmetic(_more_experts, "its perplexity is higher, and lower is better"),
     "mpoe-tab1-t5": _NO_RECIPE,
     "mpoe-tab1-t5-dense": _NO_RECIPE,
-    "mpoe-tab1-gpt2": _NO_RECIPE,
-    "mpoe-tab1-gpt2-dense": _NO_RECIPE,
-    "mpoe-tab1-more-experts": _NO_RECIPE,
+    "mpoe-tab1-gpt2": _perplexity("mpoe", "switch", "MPOE - Switch"),
+    "mpoe-tab1-gpt2-moe": _perplexity("mpoe", "moe", "MPOE - MoE"),
+    "mpoe-tab1-gpt2-dense": _perplexity("mpoe", "dense", "MPOE - dense"),
+    "mpoe-tab1-more-experts": Compared(
+        ((one("experts-mpoe-16", BLEU_2), one("experts-mpoe", BLEU_2)),), "higher", "BLEU-2: sixteen experts - eight"
+    ),
     "mpoe-tab2-averages": Arithmetic(averages("mpoe-tab2", decimals=2)),
     "mpoe-tab2-every-task": Arithmetic(_every_task),
     "mpoe-tab2-count": Arithmetic(
@@ -128,9 +141,9 @@ EVIDENCE = {
         lambda: [number("eight experts, each with its centre:", 153, counts.unshared("gpt2"), 0)],
         "without sharing there are more numbers, not fewer",
     ),
-    "mpoe-tab3-sharing": _NO_RECIPE,
-    "mpoe-tab3-mask": _NO_RECIPE,
-    "mpoe-tab3-important": _NO_RECIPE,
+    "mpoe-tab3-sharing": _perplexity("mpoe", "without-sharing", "MPOE - without sharing"),
+    "mpoe-tab3-mask": _perplexity("mpoe", "mask-0", "MPOE - without the mask"),
+    "mpoe-tab3-important": _perplexity("mask-0", "without-sharing", "without the mask - without sharing"),
     "mpoe-tab4-counts": Arithmetic(
         lambda: [
             number(
@@ -150,7 +163,12 @@ EVIDENCE = {
         "the same model, other scores",
     ),
     "mpoe-tab4-superior-print": Arithmetic(_superior, "m = 9 has lower BLEU than GPT-2"),
-    "mpoe-tab4-m3": _NO_RECIPE,
-    "mpoe-tab4-more": _NO_RECIPE,
+    "mpoe-tab4-m3": _perplexity("mpoe", "m-3", "five tensors - three"),
+    "mpoe-tab4-more": Compared(
+        ((one("experts-mpoe", LOSS), Measured(("experts-m-7", "experts-m-9"), (LOSS,))),),
+        "equal",
+        "loss, nats a token: five tensors - seven and nine",
+        margin=0.01,
+    ),
 }
 """Id of a claim -> what decides it."""
