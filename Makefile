@@ -20,13 +20,14 @@ export MPOLAB_SCALE := $(SCALE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench model clean check-scale
+.PHONY: help run test lab bench ledger model clean check-scale
 
 help:
 	@echo 'make run     execute the notebooks and write them as pages to build/'
 	@echo 'make test    run every test: ruff, the unit tests, JupyterLab in a browser, the notebooks compared strictly'
 	@echo 'make lab     open JupyterLab on the notebooks'
 	@echo 'make bench   measure mpolab beside its peers'
+	@echo 'make ledger  put the claims ledger into the README, and write build/ledger.html and .json'
 	@echo 'make model   install the offline model (into .venv, or into the active conda environment)'
 	@echo 'make clean   remove .venv, build/ and caches'
 	@echo
@@ -51,6 +52,10 @@ lab: $(INSTALLED) $(INSTALLED_MODEL)
 
 bench: $(INSTALLED) $(INSTALLED_MODEL) $(INSTALLED_BENCH)
 	$(PY) -m mpolab bench
+
+ledger: $(INSTALLED)
+	@mkdir -p build
+	@$(PY) -m mpolab ledger --readme README.md --html build/ledger.html --json > build/ledger.json
 
 ifdef MODEL_PYTHON
 model:

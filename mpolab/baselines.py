@@ -7,6 +7,8 @@ numbers over the entries of the (padded) matrix, eq. 5, with the same denominato
 section 7.
 
 A new baseline is one entry in `METHODS`.
+
+Items: mpop-fig2.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Charts of what was measured: curves, bars, tables as shades, scores with their spread, slopes, layer by layer.
 
 As everything in `mpolab.viz`, from where they are called: an Axes and plain numbers in, nothing out.
+
+Items: mpobert-fig1.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ Three ways to compute y = W x for `tokens` vectors x, all with the same result:
 
 FLOPs are floating-point operations, two per multiply-add, and count matrix products only (what
 `torch.utils.flop_counter` counts). MPOP Table 2 is `table_2`; it leaves out the activations' own legs.
+
+Items: mpop-tab2.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ Shapes: the matrix is (I, J); its tensor is (a_1, ..., a_n) with a_k = i_k j_k, 
 decomposition returns cores at full bonds in the *Schmidt bases* of the matrix: bond k's index runs over the singular
 vectors of unfolding k, largest first. That is what makes cutting a bond a slice. The default method
 needs no SVD and is in `mpolab.halves`. Taught in notebook 01, section 4.
+
+Items: mpop-alg1.
 """
 
 from __future__ import annotations

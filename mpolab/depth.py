@@ -7,6 +7,8 @@ three parts: what the auxiliary tensors' step does alone, what the shared centre
 leaves the centre's out: it assumes that "updates of c1 are well-bounded".
 
 The committed study is results/depth.json, made by scripts/depth_study.py. Notebook 03, "Depth".
+
+Items: mpobert-eq2 to mpobert-eq17.
 """
 
 from __future__ import annotations

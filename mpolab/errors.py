@@ -53,6 +53,10 @@ class TrainingError(ValueError):
     """A training that cannot start or cannot go on: settings that contradict each other, a loss that is no number."""
 
 
+class LedgerError(ValueError):
+    """A verdict that nothing supports: on runs without a record, with too few seeds, or without an interval."""
+
+
 def unknown(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not among `known`, with the nearest known ones first in its message."""
     names = [str(name) for name in known]

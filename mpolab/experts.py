@@ -9,6 +9,8 @@ parameters whatever the routing, which is what DDP needs. That an optimizer with
 is zero is the price; `gradient_mask.RoutedUpdates` takes it back.
 
 MPOE (Gao et al. 2022), section 3.1; notebook 04.
+
+Items: mpoe-eq3, mpoe-fig2.
 """
 
 from __future__ import annotations

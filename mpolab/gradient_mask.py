@@ -7,6 +7,8 @@ moving the tensor by its momentum and its weight decay. A gradient of *None* doe
 The auxiliary tensors of an expert that no token was routed to are not updated either (line 6, "update the routed
 auxiliary tensors"). They are slices of stacked parameters, whose gradient there is zero; `RoutedUpdates` puts those
 slices back, the optimizer's moments included. Notebook 04, "What the gradient mask does to Adam".
+
+Items: mpoe-eq4, mpoe-alg1.
 """
 
 from __future__ import annotations

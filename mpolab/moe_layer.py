@@ -2,6 +2,8 @@
 
 A block is called with vectors only, so which tokens are padding and what their ids are has to come by another way:
 `TokenInputs.watch(model)` reads both from the arguments of the model's own forward. MPOE section 2.1, eq. 1.
+
+Items: mpoe-eq1.
 """
 
 from __future__ import annotations

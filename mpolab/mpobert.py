@@ -3,6 +3,8 @@
 Embeddings, pooler and heads are ALBERT's, taken from transformers; only the encoder is another. Its central tensors
 belong to `MPOBertGroup`s, shared biases and LayerNorms to an `MPOBertParts`; layers are handed them in every call.
 MPOBERT (Liu et al. 2023) section 3.2, Figure 2; notebook 03, "Sharing" and "From ALBERT to MPOBERT".
+
+Items: mpobert-fig2.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 MPOBERT (Liu et al. 2023) section 3.3.1 and Algorithm 1, which disagree about the layers that ALBERT does not have; the
 theory of section 3.3.2 asks for a third thing. `INITS` has them all. Notebook 03, "From ALBERT to MPOBERT".
+
+Items: mpobert-alg1.
 """
 
 from __future__ import annotations

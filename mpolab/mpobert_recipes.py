@@ -3,6 +3,8 @@
 Compared are the package's own albert-mini and mpobert-mini, and MiniLM as the BERT. The paper's variants of MPOBERT
 (without adapters, with adapters of several ranks, without sharing) are made from albert-mini as they are fine-tuned,
 without pre-training of their own. Notebook 03, "Fine-tuning".
+
+Items: mpobert-tab1 to mpobert-tab5.
 """
 
 from __future__ import annotations

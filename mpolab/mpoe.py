@@ -3,6 +3,8 @@
 A recipe takes gpt2-mini, gives it experts (or makes it wider, or leaves it dense), trains it on further text and scores
 held-out perplexity and continuations. Its record has the parameters, and what the experts did while they trained:
 load, entropy of the router, distances. Notebook 04, "What the claims are worth".
+
+Items: mpoe-tab1, mpoe-tab3, mpoe-tab4.
 """
 
 from __future__ import annotations

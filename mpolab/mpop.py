@@ -3,6 +3,8 @@
 "Lightweight fine-tuning" (section 4.1) trains the auxiliary tensors and freezes the central ones; "dimension squeezing"
 (section 4.2, Algorithm 2) then lowers bonds one by one. Tables 1, 3 and 5 are made of `METHODS`; notebook 02,
 "Lightweight fine-tuning" and "Squeezing", shows what came out.
+
+Items: mpop-tab1, mpop-tab3, mpop-tab4, mpop-tab5.
 """
 
 from __future__ import annotations

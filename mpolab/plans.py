@@ -3,6 +3,8 @@
 A plan writes I as i_1 x ... x i_n and J as j_1 x ... x j_n (MPOP section 3, eq. 1). Which factors one takes is a
 choice: the table below holds the choices of the three papers' authors, `factors` finds a balanced one for any other
 size, padding with zeros where a size has no usable factors. Taught in notebook 01, section 3.
+
+Items: mpop-eq1, mpop-eq2, mpop-eq5.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A run makes the vocabulary (or takes its source's), the tokens and the model, trains on masked tokens and sentence
 order, scores the held-out text beside counts of neighbours, and leaves the trained model in build/models/.
 MPOBERT (Liu et al. 2023) sections 3.3 and 4.1, Figure 3; notebook 03, "Pre-training".
+
+Items: mpobert-fig3, mpobert-tab6.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ zero (padding) get no expert, take no room and count for no load. Noise comes fr
 checkpoint of a training holds and activation checkpointing replays; fresh weights come from `generator`.
 
 MPOE (Gao et al. 2022), sections 2.1 and 3.1; notebook 04.
+
+Items: mpoe-eq2.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The layer owns the auxiliary tensors of its W; the central one is handed to it in every call. So a shared tensor has
 one owner, and nothing is aliased that saving, loading or copying could tear apart.
 MPOBERT (Liu et al. 2023) section 3.2.2 and Figure 2; notebook 03, "Sharing".
+
+Items: mpobert-eq1.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Pure functions of a plan and of the singular values of the n-1 unfoldings
 M[i_1 j_1 ... i_k j_k, i_{k+1} j_{k+1} ... i_n j_n], each a descending vector of d_k values (eq. 2). Nothing here
 sees a matrix. Taught in notebook 01, section 5 (truncation) and notebook 02, sections 2 and 6 (entropy, budgets).
+
+Items: mpop-eq3, mpop-eq4, mpop-eq6.
 """
 
 from __future__ import annotations

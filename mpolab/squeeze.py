@@ -12,6 +12,8 @@ The paper contradicts itself on when to stop: section 4.2 when the gap to the fi
 Algorithm 2 when it is larger. The algorithm is meant. Its last step, which lost too much, is taken back.
 
 `straight` is the comparison MPOP_dir: the same bonds in one go, without tuning. Notebook 02, "Squeezing".
+
+Items: mpop-alg2.
 """
 
 from __future__ import annotations

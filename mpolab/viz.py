@@ -3,6 +3,8 @@
 matplotlib and seaborn only; no widget, no model, no MPO. Here are the pictures of an MPO's parts; charts of what was
 measured are in `mpolab.charts`, those of experts in `mpolab.expert_charts`, the look of all in `mpolab.look`, and
 everything is called from here.
+
+Items: mpop-fig1, mpoe-fig1.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 # The packages that the project was asked to be built on; all of them must come with both ways to install.
 FIXED = {"jupyterlab", "ipywidgets", "matplotlib", "seaborn", "torch", "transformers", "tensorly", "nbval"}
-TARGETS = {"help", "run", "test", "lab", "bench", "model", "clean"}
+TARGETS = {"help", "run", "test", "lab", "bench", "ledger", "model", "clean"}
 
 
 def pins() -> dict[str, Version]:

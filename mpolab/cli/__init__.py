@@ -1,4 +1,4 @@
-"""The command line: `mpolab decompose|compress|eval|run|sweep|bench`; also as `python -m mpolab`. One file per command.
+"""The command line: `mpolab decompose|compress|eval|run|sweep|ledger|bench`, or `python -m mpolab`. One file a command.
 
 Results go to stdout, everything about them (which model was found, progress, errors) to stderr. Exit code 0 is
 success, 2 a request that cannot be served (one paragraph says why), 130 an interruption. A command's file has `add`,
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import errors
-from . import bench, compress, decompose, evaluate, run, sweep
+from . import bench, compress, decompose, evaluate, ledger, run, sweep
 from .shared import stop_output
 
 # What the caller can put right. Anything else is a defect of this package and keeps its traceback.
@@ -27,6 +27,7 @@ REFUSALS = (
     errors.DataError,
     errors.DataNotFoundError,
     errors.TrainingError,
+    errors.LedgerError,
     OSError,
 )
 
@@ -39,12 +40,13 @@ examples:
   mpolab compress minilm --ratio 0.3 --out small   the model with MPOs in place of its matrices
   mpolab eval small-sst2 --task SST-2              how well a saved model does a task
   mpolab run --list                                the experiments, and which have a record
+  mpolab ledger mpop-tab3                          what a paper claims, what was found, the verdict
   mpolab bench                                     speed, side by side with other packages
 
 `mpolab COMMAND --help` says more. `python -m mpolab` is the same command.
 """
 
-COMMANDS = (decompose, compress, evaluate, run, sweep, bench)  # in the order of the help
+COMMANDS = (decompose, compress, evaluate, run, sweep, ledger, bench)  # in the order of the help
 
 
 def _parser() -> argparse.ArgumentParser:

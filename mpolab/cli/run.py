@@ -21,6 +21,10 @@ Run an experiment and write its record, results/RECIPE/SCALE-seedSEED.json: what
 data and device, how long it took, and what came out. Notebooks read these records. Where there is
 a record of that scale and seed already it is shown, and nothing runs; --force runs it again.
 
+With the id of a table or figure, such as mpop-tab5, all runs that its claims need are made, every
+recipe with every reported seed, except those that have a record; what they are expected to take is
+said before, and the verdicts after it (`mpolab ledger` has all).
+
 A run that was interrupted goes on from its last checkpoint when it is asked for again, on the same
 rows; --force starts anew. A recipe of a real task needs that task's rows. With --source offline it
 gets sentences of a small grammar instead, and its record goes to results/RECIPE/offline/.
@@ -37,6 +41,7 @@ examples:
   mpolab run --list
   mpolab run demo --scale smoke
   mpolab run demo --scale laptop --seed 2 --force
+  mpolab run mpop-tab5 --scale laptop --data-dir ~/glue
   mpolab run demo --scale smoke --source offline --json
   torchrun --nproc-per-node 2 -m mpolab run demo --scale gpu --data-dir ~/glue
 
@@ -48,7 +53,7 @@ MPOLAB_SCALE another scale than smoke where --scale is left out.
 def add(commands: Any) -> None:
     about = "run one of the experiments of this package, or list them"
     parser = command(commands, "run", run, about, DESCRIPTION, EPILOG)
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a name from --list")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a name from --list, or an item such as mpop-tab5")
     parser.add_argument("--list", action="store_true", help="the recipes: scales, seeds, records, what they are about")
     choose_recipe(parser)  # the scales are explained below
     parser.add_argument("--force", action="store_true", help="run anew, and replace the record if there is one")
@@ -61,8 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("give either the name of a recipe or --list")
     if arguments.list:
         return _list(arguments.json)
-    from .. import recipes, runs
+    from .. import papers, recipes, runs
 
+    if arguments.recipe in papers.ITEMS and arguments.recipe not in recipes.RECIPES:
+        return _item(arguments)
     recipe = recipes.recipe_named(arguments.recipe)
     scale = runs.asked_scale(arguments.scale) or "smoke"
     recipe.at(scale)  # complains about a scale that it does not have
@@ -82,6 +89,31 @@ def run(arguments: argparse.Namespace) -> int:
         show(as_json(dataclasses.asdict(record)))
     elif leader:
         show("\n".join(_lines(record)))
+    return 0
+
+
+def _item(arguments: argparse.Namespace) -> int:
+    """All runs of an item, as `mpolab.ledger.run_item` makes them, and what its claims come to."""
+    if arguments.seed != 0:
+        arguments.parser.error(f"{arguments.recipe} is run with the seeds that its recipes report: leave out --seed")
+    from .. import ledger
+    from ..ledger import pages
+    from ..papers import CLAIMS
+
+    leader = int(os.environ.get("RANK", "0")) == 0
+    quiet = arguments.quiet or not leader
+    asked = ledger.work(arguments.recipe, arguments.scale, arguments.source, force=arguments.force)
+    say(str(asked), quiet)
+    records = ledger.run_item(
+        asked, arguments.data_dir, arguments.source, progress=not quiet, resume=not arguments.force
+    )
+    if not leader:
+        return 0
+    if arguments.json:
+        show(as_json([dataclasses.asdict(record) for record in records]))
+        return 0
+    claims = {id: claim for id, claim in CLAIMS.items() if claim.item == arguments.recipe}
+    show(pages.plain(ledger.build(claims=claims, evidence={id: ledger.EVIDENCE[id] for id in claims})))
     return 0
 
 

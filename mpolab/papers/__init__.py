@@ -3,7 +3,8 @@
 >>> printed("mpobert-tab2", "MPOBERT48", "Avg.")
 84.4
 
-A note says where the print is doubtful; whether an average is the mean of its row can be asked (`recomputed`).
+A note says where the print is doubtful; whether an average is the mean of its row can be asked (`recomputed`). Every
+equation, algorithm, table and figure has an id (`ITEMS`); `CLAIMS` are the statements that the ledger judges.
 """
 
 from __future__ import annotations
@@ -11,10 +12,31 @@ from __future__ import annotations
 import math
 
 from ..errors import unknown
+from .claim import Claim
+from .claims import CLAIMS
+from .ids import ITEMS, PAPERS, check_item, item_of, label, paper_of
 from .mpobert import TABLES as _MPOBERT
+from .mpoe import TABLES as _MPOE
+from .mpop import TABLES as _MPOP
 from .table import PrintedTable
 
-TABLES: dict[str, PrintedTable] = {table.id: table for table in _MPOBERT}
+__all__ = [
+    "CLAIMS",
+    "ITEMS",
+    "PAPERS",
+    "TABLES",
+    "Claim",
+    "PrintedTable",
+    "check_item",
+    "item_of",
+    "label",
+    "paper_of",
+    "printed",
+    "recomputed",
+    "table",
+]
+
+TABLES: dict[str, PrintedTable] = {table.id: table for table in (*_MPOP, *_MPOBERT, *_MPOE)}
 """By id, such as "mpobert-tab1-dev"."""
 
 

@@ -8,6 +8,8 @@
 
 tasks.py which tasks, and rows · conllu.py, treebank.py rows from a treebank · states.py hidden states ·
 classifiers.py the probes · results.py what comes out · run.py `probe`.
+
+Items: mpobert-fig4.
 """
 
 from .results import CHOSEN, QUANTITIES, ProbeResult, Score, TaskResult, load_results

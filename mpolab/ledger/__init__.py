@@ -1,0 +1,32 @@
+"""The claims ledger: what three papers claim, what this project finds, and the verdict on each claim.
+
+>>> rows = build()  # doctest: +SKIP
+>>> summary(rows)  # doctest: +SKIP
+{'exact': 32, 'print contradicts itself': 21, ...}
+
+Claims are in `mpolab.papers`, one entry each; `EVIDENCE` says what decides each one: arithmetic that is worked out
+(`Arithmetic`), records in results/ that are compared pair by pair (`Compared`, `Studied`), or nothing yet
+(`Unwritten`). No verdict is typed anywhere, and a `Row` cannot be made with one that nothing supports.
+"""
+
+from __future__ import annotations
+
+from .build import at, build, row_named, summary
+from .evidence import EVIDENCE
+from .items import item_command, recipes_of, run_item, runnable, work
+from .row import VERDICTS, Row
+
+__all__ = [
+    "EVIDENCE",
+    "VERDICTS",
+    "Row",
+    "at",
+    "build",
+    "item_command",
+    "recipes_of",
+    "row_named",
+    "run_item",
+    "runnable",
+    "summary",
+    "work",
+]

@@ -1,0 +1,111 @@
+"""The ledger itself: every claim, what decides it, and the row that comes out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from .. import runs
+from ..errors import LedgerError, unknown
+from ..papers import CLAIMS, Claim, check_item
+from ..recipes import RECIPES
+from .arithmetic import Arithmetic
+from .compared import Compared
+from .estimate import Seconds
+from .evidence import EVIDENCE, Evidence
+from .items import item_command
+from .row import NOT_RUN, VERDICTS, Row
+from .studies import Studied
+from .unwritten import Unwritten
+
+ASK_FOR = "laptop"
+"""The scale that a row without a run asks for, where its recipes have it."""
+
+AGAIN = "mpolab ledger"
+"""What works arithmetic out again."""
+
+
+def build(
+    results: Path | None = None,
+    claims: Mapping[str, Claim] = CLAIMS,
+    evidence: Mapping[str, Evidence] = EVIDENCE,
+) -> list[Row]:
+    """Every row, in the order of the claims. results: the folder of records, None = the usual one.
+
+    Raises LedgerError for a claim that nothing decides, or evidence of no claim, and for records that make no pair;
+    CheckpointError for a record that another version of its recipe made.
+    """
+    results = runs.results_folder() if results is None else results
+    odd = sorted(claims.keys() ^ evidence.keys())
+    if odd:
+        raise LedgerError(f"these have a claim without evidence, or evidence without a claim: {', '.join(odd)}.")
+    seconds = Seconds(results)
+    return [_row(claim, evidence[claim.id], results, seconds) for claim in claims.values()]
+
+
+def _row(claim: Claim, evidence: Evidence, results: Path, seconds: Seconds) -> Row:
+    about = {"id": claim.id, "paper": claim.paper, "item": claim.item, "claim": claim.claim, "printed": claim.printed}
+    nothing = {"interval": None, "seeds": (), "scale": None, "record": ()}
+    if isinstance(evidence, Arithmetic):
+        verdict, ours = _worked_out(evidence)
+        return Row(**about, **nothing, ours=ours, verdict=verdict, command=AGAIN)
+    if isinstance(evidence, Unwritten):
+        return Row(**about, **nothing, ours=evidence.why, verdict=NOT_RUN, command=evidence.command)
+    found = evidence.found(results)
+    if found is None:
+        ours, command = _still_to_run(claim.item, evidence, seconds)
+        return Row(**about, **nothing, ours=ours, verdict=NOT_RUN, command=command)
+    low, high = found.difference.interval
+    return Row(
+        **about,
+        ours=evidence.ours(found),
+        interval=(float(f"{low:.4g}"), float(f"{high:.4g}")),
+        seeds=found.seeds,
+        scale=found.scale,
+        verdict=evidence.verdict(found),
+        record=found.files,
+        command=evidence.command if isinstance(evidence, Studied) else item_command(claim.item, found.scale),
+    )
+
+
+@cache
+def _worked_out(evidence: Arithmetic) -> tuple[str, str]:
+    """Once in a process: counting models takes seconds, and nothing in results/ changes it."""
+    return evidence.judge()
+
+
+def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds) -> tuple[str, str]:
+    """(what it costs, the command)."""
+    if isinstance(evidence, Studied):
+        return f"not yet: {evidence.cost}", evidence.command
+    scales = evidence.scales()
+    if not scales:
+        return "its recipes have no scale in common", ""
+    scale = ASK_FOR if ASK_FOR in scales else scales[-1]
+    wanted = [(name, scale, seed) for name in evidence.recipes for seed in RECIPES[name].seeds]
+    return f"not yet: {seconds.together(wanted)} at scale {scale}", item_command(item, scale)
+
+
+# -- looking at it ---------------------------------------------------------------------------------------
+
+
+def at(rows: Iterable[Row], item: str) -> list[Row]:
+    """The rows about an item. Raises UnknownNameError for an id that is none."""
+    check_item(item)
+    return [row for row in rows if row.item == item]
+
+
+def summary(rows: Sequence[Row]) -> dict[str, int]:
+    """How many of each verdict, in the order of VERDICTS; those that do not occur are left out."""
+    counts = Counter(row.verdict for row in rows)
+    return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+
+
+def row_named(rows: Iterable[Row], id: str) -> Row:
+    """Raises UnknownNameError, with the nearest ids, for one that no row has."""
+    found = {row.id: row for row in rows}
+    if id not in found:
+        raise unknown("row of the ledger", id, found)
+    return found[id]

@@ -1,0 +1,150 @@
+"""The parameter counts behind the papers' columns #Pr and #To, each counted on a model that has only shapes.
+
+Models are made on the meta device, so that counting a T5-large costs no memory. All numbers are in millions.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+MILLION = 1e6
+
+_SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "albert-base": (
+        "AlbertForSequenceClassification",
+        {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
+    ),
+    "bert-base": ("BertForSequenceClassification", {}),
+    "distilbert": ("DistilBertForSequenceClassification", {}),
+    "mobilebert": ("MobileBertForSequenceClassification", {}),
+    "gpt2": ("GPT2LMHeadModel", {}),
+    "t5-base": (
+        "T5ForConditionalGeneration",
+        {"vocab_size": 32128, "d_model": 768, "d_ff": 3072, "d_kv": 64, "num_layers": 12, "num_heads": 12},
+    ),
+    "t5-large": (
+        "T5ForConditionalGeneration",
+        {"vocab_size": 32128, "d_model": 1024, "d_ff": 4096, "d_kv": 64, "num_layers": 24, "num_heads": 16},
+    ),
+}
+"""Released models -> class of transformers and what differs from its config's defaults."""
+
+BERT_CAPS: dict[str, dict[str, Any]] = {
+    "word_embeddings": {"bond": 350},
+    r"self\.(query|key|value)|pooler\.dense": {"bond": 180},
+    r"attention\.output\.dense": {},
+    r"(intermediate|output)\.dense": {"bond": 240, "style": "mpop"},
+}
+"""One of the settings that give MPOP's Table 4 for BERT; the paper prints none."""
+
+
+def _on_meta(name: str) -> nn.Module:
+    import transformers
+
+    kind, changes = _SHAPES[name]
+    model_class = getattr(transformers, kind)
+    with torch.device("meta"):
+        return model_class(model_class.config_class(**changes))
+
+
+@cache
+def dense(name: str) -> float:
+    """#To of a released model."""
+    return sum(parameter.numel() for parameter in _on_meta(name).parameters()) / MILLION
+
+
+@cache
+def mpop(name: str, plan: str = "full", freeze: bool = True) -> tuple[float, float]:
+    """(#Pr, #To) of a model whose matrices are MPOs: "full" bonds, MPOP's "released" caps or "bert" = BERT_CAPS."""
+    from ..surgery import freeze_central, to_mpo, trainable_report
+    from ..surgery_plans import MPOP_RELEASED
+
+    plans = {"full": (), "released": (MPOP_RELEASED,), "bert": (BERT_CAPS,)}
+    model = to_mpo(_on_meta(name), *plans[plan], progress=False)
+    report = trainable_report(freeze_central(model) if freeze else model)
+    return report.trainable / MILLION, report.total / MILLION
+
+
+@cache
+def last_layers(layers: int) -> float:
+    """#Pr of BERT-base with so many last layers, pooler, classifier and the embeddings in training: MPOP Table 5."""
+    from ..mpop import only_last_layers
+    from ..surgery import trainable_report
+
+    return trainable_report(only_last_layers(_on_meta("bert-base"), layers, embedding=True)).trainable / MILLION
+
+
+@cache
+def mpobert(preset: str, heads: bool = False, **changes: Any) -> float:
+    """#To of an MPOBERT by a preset's name; with the heads of pre-training, whose output layer is the embedding."""
+    from ..mpobert import MPOBertForPreTraining
+    from ..mpobert_config import MPOBertConfig
+    from ..sharing import mpobert_counts, total
+
+    config = MPOBertConfig.preset(preset, **changes)
+    if not heads:
+        return total(mpobert_counts(config)) / MILLION
+    with torch.device("meta"):
+        model = MPOBertForPreTraining(config)
+    return sum(parameter.numel() for parameter in model.parameters()) / MILLION
+
+
+@cache
+def albert(depth: int, preset: str) -> float:
+    """#To of the AlbertModel of a preset's sizes, for any depth that of one layer."""
+    from ..mpobert_config import MPOBertConfig
+    from ..sharing import albert_counts, total
+
+    return total(albert_counts(MPOBertConfig.preset(preset, num_hidden_layers=depth))) / MILLION
+
+
+@cache
+def moe(name: str, kind: str = "mpoe", experts: int = 8, routers: bool = True, **settings: Any) -> float:
+    """#To of a model whose feed-forward blocks are experts: see `to_moe`. routers: whether theirs are counted."""
+    from ..moe import to_moe
+    from ..routers import Router
+
+    model = to_moe(_on_meta(name), kind, experts, **settings)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if not routers:
+        count -= sum(p.numel() for module in model.modules() if isinstance(module, Router) for p in module.parameters())
+    return count / MILLION
+
+
+def unshared(name: str, experts: int = 8) -> float:
+    """#To of a model each of whose experts has a central tensor of its own: MPOE without parameter sharing."""
+    shared, without = moe(name, "mpoe", experts), 0.0
+    for module in _with_experts(name, experts):
+        without += sum(centre.numel() for centre in module.centres.values())
+    return shared + (experts - 1) * without / MILLION
+
+
+def gamma(name: str, experts: int = 8) -> float:
+    """How many times larger a block's central tensors are than the auxiliary ones (and biases) of one of its experts:
+    the gamma of MPOE section 3.1.
+    """
+    block = _with_experts(name, experts)[0]
+    centre = sum(tensor.numel() for tensor in block.centres.values())
+    return experts * centre / (sum(tensor.numel() for tensor in block.parameters()) - centre)
+
+
+def _with_experts(name: str, experts: int) -> list[Any]:
+    from ..experts import MPOExperts
+    from ..moe import to_moe
+
+    return [module for module in to_moe(_on_meta(name), "mpoe", experts).modules() if isinstance(module, MPOExperts)]
+
+
+def core_sizes(shape: tuple[int, int], style: str = "mpobert") -> tuple[int, int]:
+    """(numbers of the central tensor, of the auxiliary ones) of a matrix at full bonds, with five tensors."""
+    import math
+
+    from ..plans import make_plan
+
+    plan = make_plan(shape, n=5, style=style)
+    centre = math.prod(plan.core_shape(plan.centre, plan.full_bonds))
+    return centre, plan.parameters(plan.full_bonds) - centre

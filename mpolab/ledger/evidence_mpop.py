@@ -1,0 +1,165 @@
+"""What decides the claims of MPOP: one entry a claim."""
+
+from __future__ import annotations
+
+from ..mpop import FAMILIES
+from ..papers import printed
+from ..papers.mpop import GLUE
+from . import counts, formulas
+from .arithmetic import Arithmetic, Line, above, averages, holds, number, shares_of
+from .compared import Compared, Measured, one, ways
+from .studies import Studied, errors_of
+
+_FOUR = ("sst-2", "mrpc", "rte", "sts-b")
+_THREE = ("sst-2", "mrpc", "rte")
+_LOW_RANK = ("python scripts/low_rank_study.py", "about a minute")
+
+
+def _counted(what: str, table: str, row: str, column: str, ours: float, decimals: int = 1) -> Line:
+    return number(what, printed(table, row, column), ours, decimals)
+
+
+def _squeezed() -> list[Line]:
+    trained, total = counts.mpop("albert-base", "released")
+    return [
+        _counted("trained, at the released caps:", "mpop-tab3", "MPOP", "#Pr", trained),
+        _counted("in all:", "mpop-tab3", "MPOP", "#To", total, 0),
+    ]
+
+
+def _fewer(column: str, print_says: float, counted: float) -> list[Line]:
+    """Per cent fewer than ALBERT: from the printed sizes, and from the counted ones at the released caps."""
+    ours, albert = printed("mpop-tab3", "MPOP", column), printed("mpop-tab3", "ALBERT_rep", column)
+    return [
+        number("by the printed sizes, per cent:", print_says, 100 * (1 - ours / albert), 0),
+        number("counted at the released caps:", print_says, 100 * (1 - counted / counts.dense("albert-base")), 0),
+    ]
+
+
+def _all_but_mnli() -> list[Line]:
+    lines = above("mpop-tab3", "MPOP", "ALBERT_rep", [task for task in GLUE if task != "MNLI"])
+    mnli = above("mpop-tab3", "ALBERT_rep", "MPOP", ["MNLI"])
+    return [holds("above ALBERT on eight tasks, below on MNLI:", all(line.agrees for line in (*lines, *mnli)))]
+
+
+def _moved(*kinds: str, level: int) -> Measured:
+    """The share of entries in one of Table 1's three intervals, the mean over kinds of matrices."""
+    return Measured(("mpop-sst-2-full",), tuple(f"extra | variation | {kind} | {level}" for kind in kinds))
+
+
+def _against_last(layers: int) -> Compared:
+    return ways("mpop-{task}-lfa", f"mpop-{{task}}-last-{layers}", _THREE, "higher", f"auxiliaries - last {layers}")
+
+
+EVIDENCE = {
+    "mpop-eq1-exact": Arithmetic(formulas.rebuilding),
+    "mpop-eq2-bonds": Arithmetic(formulas.bonds_needed),
+    "mpop-eq2-middle": Arithmetic(formulas.bonds_in_the_middle),
+    "mpop-eq3-range": Arithmetic(
+        formulas.printed_range, "it adds up the smallest values, more of them the less is cut, so it is no bound"
+    ),
+    "mpop-eq4-bound": Arithmetic(formulas.tight_range),
+    "mpop-eq5-counts": Arithmetic(formulas.ratio_counts),
+    "mpop-eq6-grows": Arithmetic(
+        formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
+    ),
+    "mpop-eq6-same-effect": ways(
+        "mpop-{task}-lfa", "mpop-{task}-full-mpo", _FOUR, "equal", "centres frozen - all tensors", margin=1.0
+    ),
+    "mpop-alg1-exact": Arithmetic(formulas.left_to_right),
+    "mpop-alg2-stop": Arithmetic(formulas.stopping, "the text stops at the first harmless step"),
+    "mpop-tab1-little": Compared(
+        ((_moved("FFN", "attention", level=2), 0.5),), "lower", "share that moved more than 1e-3, minus a half"
+    ),
+    "mpop-tab1-embedding": Compared(
+        ((_moved("word embedding", level=0), _moved("FFN", "attention", level=0)),),
+        "higher",
+        "share of the embedding within 1e-4 - share of the others",
+    ),
+    "mpop-tab2-tucker": Arithmetic(formulas.mpo_beside_tucker),
+    "mpop-tab2-svd": Arithmetic(formulas.svd_is_mpo),
+    "mpop-tab3-averages": Arithmetic(averages("mpop-tab3", "Score"), "the means of the rows as printed"),
+    "mpop-tab3-wnli": Arithmetic(lambda: [number("40 of 71 rows:", printed("mpop-tab3", "MPOP", "WNLI"), 4000 / 71)]),
+    "mpop-tab3-count-full": Arithmetic(
+        lambda: [_counted("", "mpop-tab3", "MPOP_full", "#To", counts.mpop("albert-base")[1])]
+    ),
+    "mpop-tab3-count-lfa": Arithmetic(
+        lambda: [_counted("", "mpop-tab3", "MPOP_full+LFA", "#Pr", counts.mpop("albert-base")[0])]
+    ),
+    "mpop-tab3-count-squeezed": Arithmetic(_squeezed, "caps of 385, 308 and 208 leave more than 9 M"),
+    "mpop-tab3-91": Arithmetic(lambda: _fewer("#Pr", 91, counts.mpop("albert-base", "released")[0])),
+    "mpop-tab3-22": Arithmetic(
+        lambda: _fewer("#To", 22, counts.mpop("albert-base", "released")[1]),
+        "the caps that leave 1.1 M to train do not leave 9 M in all",
+    ),
+    "mpop-tab3-all-but-mnli": Arithmetic(_all_but_mnli),
+    "mpop-tab3-lfa": ways("mpop-{task}-lfa", "mpop-{task}-full-mpo", _FOUR, "higher", "centres frozen - all tensors"),
+    "mpop-tab3-lfa-dense": ways("mpop-{task}-lfa", "mpop-{task}-full", _FOUR, "higher", "centres frozen - dense"),
+    "mpop-tab3-full-dense": ways("mpop-{task}-full-mpo", "mpop-{task}-full", _FOUR, "higher", "all tensors - dense"),
+    "mpop-tab3-squeezed-dense": ways("mpop-{task}-squeezed", "mpop-{task}-full", _FOUR, "higher", "squeezed - dense"),
+    "mpop-tab3-squeezing": ways(
+        "mpop-{task}-squeezed", "mpop-{task}-straight", _FOUR, "higher", "squeezed - cut at once"
+    ),
+    "mpop-tab4-wnli": Arithmetic(
+        lambda: [shares_of(71, value) for value in (56.3, printed("mpop-tab4", "MobileBERT", "WNLI"))],
+        "no number of right answers makes it",
+    ),
+    "mpop-tab4-sizes": Arithmetic(
+        lambda: [
+            _counted("BERT", "mpop-tab4", "BERT", "#To", counts.dense("bert-base"), -1),
+            _counted("DistilBERT", "mpop-tab4", "DistilBERT", "#To", counts.dense("distilbert"), 0),
+            _counted("MobileBERT", "mpop-tab4", "MobileBERT", "#To", counts.dense("mobilebert")),
+        ],
+        "MobileBERT as released, with its classifier",
+    ),
+    "mpop-tab4-count": Arithmetic(
+        lambda: [
+            _counted("trained", "mpop-tab4", "MPOP_B", "#Pr", counts.mpop("bert-base", "bert")[0]),
+            _counted("in all", "mpop-tab4", "MPOP_B", "#To", counts.mpop("bert-base", "bert")[1]),
+        ]
+    ),
+    "mpop-tab4-rte": Compared(
+        tuple((one(f"mpop-rte-squeezed-{name}"), one(f"mpop-rte-full-{name}")) for name in FAMILIES),
+        "higher",
+        "squeezed - dense",
+    ),
+    "mpop-tab5-counts": Arithmetic(
+        lambda: [
+            _counted(row, "mpop-tab5", row, "#Pr", counts.last_layers(layers))
+            for layers, row in enumerate(("BERT_12", "BERT_11-12", "BERT_10-12"), 1)
+        ]
+    ),
+    "mpop-tab5-count-mpop": Arithmetic(
+        lambda: [_counted("at full bonds:", "mpop-tab5", "MPOP_B", "#Pr", counts.mpop("bert-base")[0])],
+        "near, not equal; the print does not say what becomes an MPO",
+    ),
+    "mpop-tab5-same-model": Arithmetic(
+        lambda: [
+            formulas.distinct("#Pr", printed("mpop-tab5", "MPOP_B", "#Pr"), printed("mpop-tab4", "MPOP_B", "#Pr")),
+            *(
+                formulas.distinct(task, printed("mpop-tab5", "MPOP_B", task), printed("mpop-tab4", "MPOP_B", task))
+                for task in ("MRPC", "RTE")
+            ),
+        ],
+        "the same scores with two sizes",
+    ),
+    "mpop-tab5-last-1": _against_last(1),
+    "mpop-tab5-last-2": _against_last(2),
+    "mpop-tab5-last-3": _against_last(3),
+    "mpop-fig2-cpd": Studied(
+        "low_rank.json",
+        errors_of(("MPO", 3), ("CPD", 3)),
+        *_LOW_RANK,
+        "lower",
+        "error of MPO - of CPD (n = 3, mean over four ratios)",
+    ),
+    "mpop-fig2-n": Studied(
+        "low_rank.json",
+        errors_of(("MPO", 3), ("MPO", 7)),
+        *_LOW_RANK,
+        "equal",
+        "error at n = 3 - at n = 7, mean over four ratios",
+        0.05,
+    ),
+}
+"""Id of a claim -> what decides it."""

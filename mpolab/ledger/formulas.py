@@ -1,0 +1,245 @@
+"""Equations and algorithms of the papers, worked out on small matrices or models: the lines of `Arithmetic`.
+
+Everything is seeded and takes well under a second.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from itertools import pairwise
+
+import torch
+
+from ..cost import table_2
+from ..mpo import MPO
+from ..plans import make_plan
+from . import counts
+from .arithmetic import Line, number
+from .counts import MILLION
+
+EXACTLY = 1e-12
+"""Relative Frobenius error of a float64 matrix that is rebuilt from its tensors."""
+
+FFN, ATTENTION, EMBEDDING = (3072, 768), (768, 768), (30000, 128)
+
+
+def _gaussian(rows: int = 48, cols: int = 60, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _rebuilt(method: str) -> Line:
+    W = _gaussian()
+    error = float((MPO.decompose(W, method=method).to_matrix() - W).norm() / W.norm())
+    return Line(f"{method}: relative error", "below 1e-12" if error < EXACTLY else f"{error:.1e}", error < EXACTLY)
+
+
+def rebuilding() -> list[Line]:
+    """Eq. 1: the product of the tensors against the matrix."""
+    return [_rebuilt("centre")]
+
+
+def left_to_right() -> list[Line]:
+    """Algorithm 1 without and with its last line, "Normalization"."""
+    return [_rebuilt("left_to_right"), _rebuilt("symmetric")]
+
+
+def bonds_needed() -> list[Line]:
+    """Eq. 2 against the ranks of a Gaussian matrix's unfoldings."""
+    from ..decomposition import to_tensor
+
+    W = _gaussian()
+    plan = make_plan(tuple(W.shape), n=5)
+    tensor, ranks = to_tensor(W, plan), []
+    for k in range(1, plan.n):
+        ranks.append(int(torch.linalg.matrix_rank(tensor.reshape(math.prod(plan.sizes[:k]), -1))))
+    shown = "-".join(map(str, ranks))
+    return [Line("ranks of the unfoldings", shown, ranks == list(plan.full_bonds[1:-1]))]
+
+
+def bonds_in_the_middle() -> list[Line]:
+    """That the bonds of the authors' plans rise to the centre and fall after it."""
+    lines = []
+    for name, shape in (("FFN", FFN), ("attention", ATTENTION), ("embedding", EMBEDDING)):
+        bonds = make_plan(shape, n=5, style="mpop").full_bonds
+        top = bonds.index(max(bonds))
+        rises = list(bonds[: top + 1]) == sorted(bonds[: top + 1]) and list(bonds[top:]) == sorted(
+            bonds[top:], reverse=True
+        )
+        lines.append(Line(name, "-".join(map(str, bonds[1:-1])), rises))
+    return lines
+
+
+@cache
+def _cuts() -> tuple[tuple[int, MPO], ...]:
+    """A Gaussian 768 x 3072 matrix, cut at several bonds, the last one at none."""
+    mpo = MPO.decompose(_gaussian(768, 3072).float())
+    return tuple((bond, mpo.truncate(bond=bond)) for bond in (1, 16, 64, max(mpo.full_bonds)))
+
+
+def printed_range() -> list[Line]:
+    """Eq. 3 taken literally, in eq. 4: is the measured error below it?"""
+    lines = []
+    for bond, mpo in _cuts():
+        error, bound = mpo.error(), mpo.printed_bound()
+        lines.append(Line(f"bonds {bond}: error {error:.2f}, eq. 3 gives", f"{bound:.2f}", error <= bound + 1e-6))
+    return lines
+
+
+def tight_range() -> list[Line]:
+    """Eq. 4 with the discarded squares."""
+    return [
+        Line(f"bonds {bond}: error {mpo.error():.2f}, bound", f"{mpo.bound():.2f}", mpo.error() <= mpo.bound() + 1e-6)
+        for bond, mpo in _cuts()
+    ]
+
+
+def ratio_counts() -> list[Line]:
+    """Eq. 5 against the numbers in the cores; above 1 where nothing is cut."""
+    mpo = MPO.decompose(_gaussian(96, 96)).truncate(bond=8)
+    stored = sum(core.numel() for core in mpo.cores) / math.prod(mpo.shape)
+    plan = make_plan(FFN, n=5, style="mpobert")
+    return [
+        Line("96 x 96, bonds 8:", f"{mpo.ratio:.3f}", math.isclose(mpo.ratio, stored)),
+        Line("an FFN matrix at full bonds:", f"{plan.ratio(plan.full_bonds):.2f}", plan.ratio(plan.full_bonds) > 1),
+    ]
+
+
+def entropies() -> list[Line]:
+    """Eq. 6: does the entropy grow with the bond's dimension, for a Gaussian matrix and for a Kronecker product?"""
+    plan = make_plan((96, 96), n=5)
+    product = torch.ones(1, 1, dtype=torch.float64)
+    for k, (i, j) in enumerate(zip(plan.rows, plan.cols)):
+        product = torch.kron(product, _gaussian(i, j, seed=k))
+    lines = []
+    for name, W in (("a Gaussian matrix", _gaussian(96, 96)), ("a Kronecker product", product)):
+        mpo = MPO.decompose(W)
+        found = sorted(zip(mpo.full_bonds[1:-1], mpo.entropy()))
+        grows = all(S < T - 1e-6 for (d, S), (e, T) in pairwise(found) if d < e)
+        shown = ", ".join(f"S = {abs(S):.2f} at d = {d}" for d, S in found)
+        lines.append(Line(f"{name}:", shown, grows))
+    return lines
+
+
+def stopping() -> list[Line]:
+    """Algorithm 2: three steps with gaps of 0.1, 0.2 and 5 points, a threshold of 1: where does each rule stop?"""
+    gaps, threshold = (0.1, 0.2, 5.0), 1.0
+    text = next(k for k, gap in enumerate(gaps, 1) if gap < threshold)
+    listing = next(k for k, gap in enumerate(gaps, 1) if gap > threshold)
+    return [Line("gaps of 0.1, 0.2 and 5 points, threshold 1:", f"after {text} (text), {listing} (listing) steps",
+                 text == listing)]  # fmt: skip
+
+
+def mpo_beside_tucker() -> list[Line]:
+    """Table 2's expressions for an FFN matrix at MPOP's smallest cap, d = 208, the smallest d that will do, and what is
+    counted once the activations are carried along.
+    """
+    lines = []
+    for n in (5, 7, 9):
+        plan = make_plan(FFN, n=n)
+
+        def below(d: int, plan=plan) -> bool:
+            values = {row.method: row.printed for row in table_2(plan, d)}
+            return values["MPO"] < values["Tucker"]
+
+        least = next(d for d in range(2, 257) if below(d))
+        lines.append(Line(f"n = {n}:", f"from d = {least} on", below(208)))
+    plan, d = make_plan(FFN, n=5), 64
+    exact = {row.method: row.exact / MILLION for row in table_2(plan, d)}
+    dense = math.prod(FFN) / MILLION
+    counted = f"MPO {exact['MPO']:.0f}, Tucker {exact['Tucker']:,.0f}, dense {dense:.1f}"
+    lines.append(Line(f"counted at n = 5, d = {d}, million multiply-adds a token:", counted,
+                      exact["MPO"] < exact["Tucker"]))  # fmt: skip
+    return lines
+
+
+def svd_is_mpo() -> list[Line]:
+    """The spectrum of the one bond of an MPO with factors (I, 1) and (1, J) beside the singular values."""
+    W = _gaussian()
+    rows, cols = W.shape
+    mpo = MPO.decompose(W, n=2, rows=(rows, 1), cols=(1, cols), method="left_to_right")
+    gap = float((mpo.spectra[0] - torch.linalg.svdvals(W)).abs().max())
+    return [Line("with the factors (I, 1) and (1, J) the spectra", "agree" if gap < 1e-9 else "differ", gap < 1e-9)]
+
+
+def central_share() -> list[Line]:
+    """Of the six matrices of an MPOBERT layer of hidden size 768."""
+    attention, ffn = counts.core_sizes(ATTENTION), counts.core_sizes(FFN)
+    lines = [
+        Line(name, f"{100 * centre / (centre + auxiliary):.1f} %", centre / (centre + auxiliary) > 0.9)
+        for name, (centre, auxiliary) in (("attention", attention), ("FFN", ffn))
+    ]
+    centre, auxiliary = (4 * attention[k] + 2 * ffn[k] for k in (0, 1))
+    lines.append(Line("a whole layer", f"{100 * centre / (centre + auxiliary):.1f} %", centre > 9 * auxiliary))
+    return lines
+
+
+def scalar_update() -> list[Line]:
+    """Corollary A.2 in its own model: what the auxiliary numbers' update does from 3 layers to 96, and the centre's."""
+    from ..depth import scalar_update as update
+
+    first, last = (update(depth, "theory", "corollary", n=3) for depth in (3, 96))
+    return [
+        Line(f"{part} at 3 and 96 layers", f"{getattr(first, part):.2f}, {getattr(last, part):.2f}",
+             getattr(last, part) <= 1.1 * getattr(first, part))
+        for part in ("auxiliary", "centre")
+    ]  # fmt: skip
+
+
+def algorithm_1_scale(depth: int = 12) -> list[Line]:
+    """How much smaller a matrix becomes by MPOBERT's Algorithm 1 at n = 3 and 5, beside the theory's (2L)^(-1/2)."""
+    from ..depth import random_albert
+    from ..mpobert import MPOBertModel
+    from ..mpobert_init import config_from, initialise
+
+    source, lines = random_albert(seed=0), []
+    wanted = (2 * depth) ** -0.5
+    for n in (3, 5):
+        sizes = []
+        for init in ("copy", "algorithm1"):
+            with torch.random.fork_rng(devices=[]):
+                model = MPOBertModel(config_from(source, depth, mpo_n=n)).double()
+            initialise(model, source, init, seed=0, start=0)
+            own = list(model.encoder.layers[-1].matrices["query"].mpo.auxiliary)
+            own.insert(n // 2, model.encoder.groups[0].query)
+            sizes.append(float(MPO.from_cores([core.detach() for core in own]).to_matrix().norm()))
+        factor = sizes[1] / sizes[0]
+        lines.append(Line(f"n = {n}, {depth} layers: times", f"{factor:.3f} where {wanted:.3f} is meant",
+                          math.isclose(factor, wanted, rel_tol=1e-6)))  # fmt: skip
+    return lines
+
+
+def zero_gradient() -> list[Line]:
+    """Eq. 4 under Adam: how far a parameter moves in a step whose gradient is zero, and in one that has none."""
+    moved = {}
+    for name, masked in (("a zero gradient", torch.zeros(1)), ("no gradient", None)):
+        parameter = torch.nn.Parameter(torch.ones(1))
+        optimiser = torch.optim.AdamW([parameter], lr=1e-3, weight_decay=0.0)
+        parameter.grad = torch.ones(1)
+        optimiser.step()
+        before = parameter.detach().clone()
+        parameter.grad = masked
+        optimiser.step()
+        moved[name] = float((parameter.detach() - before).abs()) / 1e-3
+    return [Line(f"with {name} it moves by", f"{value:.2f} lr", value == 0) for name, value in moved.items()]
+
+
+def orders_of_magnitude() -> list[Line]:
+    """A T5 FFN's central tensor beside all its auxiliary ones together."""
+    centre, auxiliary = counts.core_sizes(FFN, "mpop")
+    return [Line("an FFN matrix of T5:", f"{centre / auxiliary:.1f} times", round(math.log10(centre / auxiliary)) >= 2)]
+
+
+def ratio_of_sharing() -> list[Line]:
+    """(n + gamma) / (n (gamma + 1)), MPOE section 3.1, at the printed gamma and at that of T5-base's experts."""
+
+    def ratio(gamma: float, n: int = 8) -> float:
+        return (n + gamma) / (n * (gamma + 1))
+
+    true = counts.gamma("t5-base")
+    return [number("gamma = 12:", 0.19, ratio(12), 2), number(f"gamma = {true:.2f}:", 0.19, ratio(true), 2)]
+
+
+def distinct(what: str, first: float, second: float) -> Line:
+    """Two printed numbers that are said to be the same."""
+    return Line(what, f"{first:g} and {second:g}", first == second)

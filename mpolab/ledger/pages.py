@@ -1,0 +1,155 @@
+"""The ledger as text: Markdown for the README, a table for the terminal, a page of its own.
+
+In the README it stands between markers, so that it can be put there anew and a test can tell whether it is the one that
+the records make.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from ..errors import LedgerError
+from ..papers import CLAIMS, PAPERS, label
+from .build import summary
+from .row import BY_ARITHMETIC, NOT_RUN, Row
+
+MARKERS = {
+    "summary": ("<!-- ledger summary: made by `make ledger` -->", "<!-- end of the ledger summary -->"),
+    "table": ("<!-- ledger: made by `make ledger` -->", "<!-- end of the ledger -->"),
+}
+"""Part -> what stands before and after it in the README."""
+
+COLUMNS = ("claim", "printed", "ours", "verdict")
+
+
+def summary_line(rows: Sequence[Row]) -> str:
+    """ "106 claims: 32 exact, 34 print contradicts itself, ..."."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary(rows).items())
+    return f"{len(rows)} claims: {counts}"
+
+
+def _found(row: Row) -> str:
+    """Ours and, of runs, on what: "..., 12 pairs; laptop, seeds 0 1 2"."""
+    if not row.on_runs:
+        return row.ours
+    return f"{row.ours}; {row.scale}, seeds {' '.join(map(str, row.seeds))}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """One table a paper, one line a claim; what was not run has its command."""
+    parts = []
+    for paper, group in groupby(rows, key=lambda row: row.paper):
+        lines = [f"**{paper}**", "", "| id | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 1)]
+        for row in group:
+            ours = _cell(_found(row)) + (f": `{row.command}`" if row.verdict == NOT_RUN and row.command else "")
+            cells = (f"`{row.id}`", _cell(row.claim), _cell(row.printed), ours, row.verdict)
+            lines.append("| " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def in_readme(readme: str, rows: Sequence[Row]) -> str:
+    """The README's text with the ledger between its markers. Raises LedgerError where a marker is missing or twice."""
+    for part, text in (("summary", summary_line(rows) + "."), ("table", markdown(rows))):
+        begin, end = MARKERS[part]
+        if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
+            raise LedgerError(f"the README needs the lines {begin!r} and {end!r}, once each and in this order.")
+        head, rest = readme.split(begin)
+        tail = rest.split(end)[1]
+        readme = f"{head}{begin}\n\n{text}\n\n{end}{tail}"
+    return readme
+
+
+def plain(rows: Sequence[Row]) -> str:
+    """For a terminal: a block a claim, and the summary as its last line."""
+    blocks = []
+    for row in rows:
+        lines = [f"{row.id}: {row.verdict}", f"  {row.claim}", f"  printed: {row.printed}", f"  ours: {_found(row)}"]
+        if row.verdict == NOT_RUN and row.command:
+            lines.append(f"  run it: {row.command}")
+        blocks.append("\n".join(lines))
+    return "\n".join([*blocks, summary_line(rows)])
+
+
+# -- a page of its own -----------------------------------------------------------------------------------
+
+# Okabe-Ito, as in mpolab.look (which would bring matplotlib): green for what agrees, vermilion for what does not.
+_COLOURS = {"exact": "#009E73", "reproduced": "#009E73", "same direction": "#009E73", "opposite": "#D55E00",
+            "print contradicts itself": "#D55E00"}  # fmt: skip
+_MUTED, _INK = "#777777", "#222222"
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 75em; margin: 2em auto }
+table { border-collapse: collapse; width: 100%; margin-bottom: 2em }
+th, td { text-align: left; vertical-align: top; padding: .4em .6em; border-bottom: 1px solid #ddd }
+td.verdict { white-space: nowrap; font-weight: 600 }
+code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg { display: block; margin-top: .3em }
+"""
+
+
+def page(rows: Sequence[Row]) -> str:
+    """A whole HTML page without scripts: the table, what is doubtful about the print, and for every claim on runs its
+    interval, drawn beside zero.
+    """
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8"><title>mpolab: the claims ledger</title>',
+        f"<style>{_STYLE}</style></head><body>",
+        f"<h1>The claims ledger</h1><p>{html.escape(summary_line(rows))}.</p>",
+    ]
+    for paper, group in groupby(rows, key=lambda row: row.paper):
+        about = next(text for key, text in PAPERS.items() if key == paper.lower())
+        parts.append(f"<h2>{html.escape(paper)}</h2><p>{html.escape(about)}</p>")
+        for item, mine in groupby(group, key=lambda row: row.item):
+            parts.append(f'<h3 id="{item}">{html.escape(label(item))} <code>{item}</code></h3>')
+            parts.append("<table><tr><th>claim</th><th>printed</th><th>ours</th><th>verdict</th></tr>")
+            parts += [_line(row) for row in mine]
+            parts.append("</table>")
+    parts.append("</body></html>\n")
+    return "\n".join(parts)
+
+
+def _line(row: Row) -> str:
+    note = CLAIMS[row.id].note if row.id in CLAIMS else ""
+    claim = html.escape(row.claim) + (f'<div class="note">{html.escape(note)}</div>' if note else "")
+    ours = html.escape(_found(row))
+    if row.interval is not None:
+        ours += interval_svg(row.interval)
+    if row.command and row.verdict not in BY_ARITHMETIC:
+        ours += f'<div class="command"><code>{html.escape(row.command)}</code></div>'
+    if row.record:
+        ours += f'<div class="note">{len(row.record)} records: {html.escape(", ".join(row.record[:3]))}'
+        ours += (" ..." if len(row.record) > 3 else "") + "</div>"
+    colour = next((value for key, value in _COLOURS.items() if row.verdict.endswith(key)), _MUTED)
+    return (
+        f'<tr id="{row.id}"><td>{claim}</td><td>{html.escape(row.printed)}</td><td>{ours}</td>'
+        f'<td class="verdict" style="color:{colour}">{html.escape(row.verdict)}</td></tr>'
+    )
+
+
+def interval_svg(interval: tuple[float, float], width: int = 260) -> str:
+    """An interval as a bar and its middle as a dot, on an axis that reaches as far on both sides of zero."""
+    low, high = interval
+    reach = max(abs(low), abs(high), 1e-12) * 1.15
+    digits = max(0, 1 - math.floor(math.log10(reach)))
+
+    def x(value: float) -> float:
+        return width / 2 * (1 + value / reach)
+
+    middle = (low + high) / 2
+    return (
+        f'<svg width="{width}" height="34" role="img" aria-label="95 % from {low:.{digits}f} to {high:.{digits}f}">'
+        f'<line x1="0" x2="{width}" y1="12" y2="12" stroke="#ddd"/>'
+        f'<line x1="{width / 2:.1f}" x2="{width / 2:.1f}" y1="2" y2="22" stroke="{_MUTED}"/>'
+        f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="12" y2="12" stroke="{_INK}" stroke-width="3"/>'
+        f'<circle cx="{x(middle):.1f}" cy="12" r="4" fill="{_INK}"/>'
+        f'<text x="{x(low):.1f}" y="32" font-size="10" text-anchor="middle">{low:.{digits}f}</text>'
+        f'<text x="{x(high):.1f}" y="32" font-size="10" text-anchor="middle">{high:.{digits}f}</text></svg>'
+    )

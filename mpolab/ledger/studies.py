@@ -1,0 +1,103 @@
+"""Claims about studies: measurements over seeds that are no recipes, kept as one file of results/ each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import depth
+from ..errors import CheckpointError, LedgerError
+from .compared import Found
+from .row import SMALLER
+from .statistics import difference
+
+Values = tuple[Sequence[float], Sequence[float], Sequence[int], str]
+"""Paired numbers of the first and of the second, the seeds, and the scale in words."""
+
+
+@dataclass(frozen=True)
+class Studied:
+    """file: of results/. values: from that file to Values. command: what makes it; cost: of it, in words. direction,
+    margin, about: as `Compared` has them.
+    """
+
+    file: str
+    values: Callable[[Path], Values]
+    command: str
+    cost: str
+    direction: str
+    about: str
+    margin: float = 0.0
+
+    def found(self, results: Path) -> Found | None:
+        """None where the file is not there. Raises CheckpointError for one that is no whole study."""
+        path = results / self.file
+        if not path.is_file():
+            return None
+        first, second, seeds, scale = self.values(path)
+        return Found(difference(first, second), scale, tuple(sorted(set(seeds))), (f"results/{self.file}",))
+
+    def verdict(self, found: Found) -> str:
+        return f"{SMALLER}: {found.difference.outcome(self.direction, self.margin)}"
+
+    def ours(self, found: Found) -> str:
+        wanted = f" (alike would be within {self.margin:g})" if self.margin else ""
+        return f"{self.about}: {found.difference}, {found.difference.pairs} pairs{wanted}"
+
+
+def exponents(n: int, first: str, second: str, optimiser: str, part: str = "together") -> Callable[[Path], Values]:
+    """p of ||dF|| ~ L^p, seed by seed, of two initialisations of an encoder (all layers)."""
+
+    def values(path: Path) -> Values:
+        study = depth.load(path)
+        seeds = study.settings["seeds"]
+        found = []
+        for init in (first, second):
+            curve = study.curve("encoder", n, init, "all layers", optimiser)
+            sizes = curve.updates[part]  # (depths, seeds)
+            found.append([depth.fit(curve.depths, [[row[k]] for row in sizes]).value for k in range(len(seeds))])
+        hidden, layers = study.settings["hidden"], study.curves[0].depths
+        return *found, seeds, f"hidden size {hidden}, {layers[0]} to {layers[-1]} layers"
+
+    return values
+
+
+LOW_RANK_FORMAT = "mpolab.low_rank/1"
+
+
+def low_rank(path: Path) -> dict[str, Any]:
+    """The study that scripts/low_rank_study.py wrote. Raises CheckpointError for a file that is no whole one."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["format"] != LOW_RANK_FORMAT:
+            raise ValueError(f"its format is {content['format']!r}")
+        for row in content["rows"]:
+            row["seed"], row["ratio"], row["method"], row["n"], row["error"]
+        return content
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path.name!r} is no whole study of low-rank methods ({' '.join(str(error).split())[:200]}); run "
+            "scripts/low_rank_study.py again."
+        ) from error
+
+
+def errors_of(first: tuple[str, int], second: tuple[str, int]) -> Callable[[Path], Values]:
+    """Relative errors of two (method, n), seed by seed, each the mean over ratios."""
+
+    def values(path: Path) -> Values:
+        content = low_rank(path)
+        found = []
+        for method, n in (first, second):
+            mine = {(row["seed"], row["ratio"]): row["error"] for row in content["rows"]
+                    if (row["method"], row["n"]) == (method, n)}  # fmt: skip
+            found.append(mine)
+        if found[0].keys() != found[1].keys() or not found[0]:
+            raise LedgerError(f"{path.name!r} has {first} and {second} at other ratios or seeds: they make no pairs.")
+        seeds, ratios = (sorted({key[k] for key in found[0]}) for k in (0, 1))
+        means = [[sum(mine[seed, ratio] for ratio in ratios) / len(ratios) for seed in seeds] for mine in found]
+        return *means, seeds, content["scale"]
+
+    return values

@@ -1,0 +1,196 @@
+"""What MPOBERT (Liu et al. 2023) claims."""
+
+from __future__ import annotations
+
+from .claim import Claim, in_column
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "mpobert-eq1-central",
+        "The central tensor has more than 90 % of a matrix's parameters.",
+        says="more than 90 %",
+        note="of attention's matrices it has less",
+    ),
+    Claim(
+        "mpobert-eq2-bounded",
+        "With the scaled initialisation one update is bounded for any depth (scalar model).",
+        says="O(1)",
+        note="the corollary leaves out what the shared centre's update does",
+    ),
+    Claim(
+        "mpobert-eq2-depth",
+        "In an encoder, an update with the scaled initialisation grows less with depth than with a plain copy.",
+        says="O(1) for any depth",
+    ),
+    Claim(
+        "mpobert-alg1-scale",
+        "Algorithm 1 scales a matrix as the theory has it.",
+        says="auxiliary tensors times (2L)^(-1/4)",
+        note="the theory has one tensor a side (n = 3), the listing two; text and listing scale different tensors",
+    ),
+    Claim(
+        "mpobert-tab1-dev-averages",
+        "The averages are the means of their rows (development sets).",
+        in_column("mpobert-tab1-dev", "Avg.", "MPOBERT48+", "BART12"),
+    ),
+    Claim(
+        "mpobert-tab1-test-averages",
+        "The averages are the means of their rows (test sets).",
+        in_column("mpobert-tab1-test", "Avg.", "BERT12", "T512"),
+    ),
+    Claim(
+        "mpobert-tab1-lead",
+        "MPOBERT12 is 1.7 above BERT12 and 0.4 above XLNet12 on the test sets.",
+        in_column("mpobert-tab1-test", "Avg.", "MPOBERT12", "BERT12"),
+        says="+1.7, +0.4",
+    ),
+    Claim(
+        "mpobert-tab1-count",
+        "MPOBERT of 12, 24 and 48 layers has 20, 46 and 75 M parameters.",
+        in_column("mpobert-tab1-dev", "#To", "MPOBERT12", "MPOBERT24", "MPOBERT48"),
+        unit="M",
+        note="12 layers count adapters of rank 8, 24 and 48 none; 75 with the heads of pre-training",
+    ),
+    Claim(
+        "mpobert-tab1-count-plus",
+        "MPOBERT48+ has 102 M parameters.",
+        ("mpobert-tab1-dev | MPOBERT48+ | #To",),
+        unit="M",
+        note="only with adapters beside three matrices, where the other rows need four",
+    ),
+    Claim(
+        "mpobert-tab1-depth",
+        "Four times BERT-base's depth at fewer parameters than it has.",
+        ("mpobert-tab1-dev | MPOBERT48 | #To", "mpobert-tab1-dev | BERT12 | #To"),
+        unit="M",
+    ),
+    Claim(
+        "mpobert-tab1-albert",
+        "MPOBERT scores above ALBERT.",
+        in_column("mpobert-tab1-dev", "Avg.", "MPOBERT24", "ALBERT24"),
+    ),
+    Claim(
+        "mpobert-tab1-bert",
+        "MPOBERT scores above BERT.",
+        in_column("mpobert-tab1-dev", "Avg.", "MPOBERT12", "BERT12"),
+    ),
+    Claim(
+        "mpobert-tab2-averages",
+        "The averages are the means of their rows.",
+        in_column("mpobert-tab2", "Avg.", "BERT12", "MPOBERT48", "MPOBERT12", "ALBERT12"),
+    ),
+    Claim(
+        "mpobert-tab2-mrpc",
+        "Sharing central tensors scores 82.0 against 81.4 on MRPC.",
+        ("mpobert-tab2 | MPOBERT12 | MRPC", "mpobert-tab2 | ALBERT12 | MRPC"),
+        says="in the text 82.0 against 81.4",
+    ),
+    Claim(
+        "mpobert-tab2-albert",
+        "Trained on several tasks at once, MPOBERT scores above ALBERT.",
+        in_column("mpobert-tab2", "Avg.", "MPOBERT12", "ALBERT12"),
+    ),
+    Claim(
+        "mpobert-tab2-bert",
+        "Trained on several tasks at once, MPOBERT scores above BERT.",
+        in_column("mpobert-tab2", "Avg.", "MPOBERT48", "BERT12"),
+    ),
+    Claim(
+        "mpobert-tab3-print",
+        "With few shots MPOBERT12 is above BERT12 and ALBERT12 in every column.",
+        in_column("mpobert-tab3", "MNLI/10", "MPOBERT12", "BERT12"),
+    ),
+    Claim(
+        "mpobert-tab3-bert",
+        "With few shots MPOBERT scores above BERT.",
+        in_column("mpobert-tab3", "SST-2/20", "MPOBERT12", "BERT12"),
+    ),
+    Claim(
+        "mpobert-tab3-albert",
+        "With few shots MPOBERT scores above ALBERT.",
+        in_column("mpobert-tab3", "SST-2/20", "MPOBERT12", "ALBERT12"),
+    ),
+    Claim(
+        "mpobert-tab4-count",
+        "With adapters of rank 8 MPOBERT12 has 20.0 M parameters, without adapters 19.4 M.",
+        in_column("mpobert-tab4", "#To", "MPOBERT12", "w/o Adapter"),
+        unit="M",
+    ),
+    Claim(
+        "mpobert-tab4-count-unshared",
+        "Without sharing MPOBERT12 has 11.9 M parameters.",
+        ("mpobert-tab4 | w/o PS | #To",),
+        unit="M",
+        note="no setting gives it; without sharing there are more numbers",
+    ),
+    Claim(
+        "mpobert-tab4-same-model",
+        "MPOBERT12 is the model of Table 1.",
+        ("mpobert-tab4 | MPOBERT12 | RTE", "mpobert-tab1-dev | MPOBERT12 | RTE"),
+    ),
+    Claim(
+        "mpobert-tab4-adapter",
+        "Without adapters MPOBERT scores lower.",
+        in_column("mpobert-tab4", "RTE", "MPOBERT12", "w/o Adapter"),
+    ),
+    Claim(
+        "mpobert-tab4-sharing",
+        "Without sharing MPOBERT scores lower.",
+        in_column("mpobert-tab4", "RTE", "MPOBERT12", "w/o PS"),
+    ),
+    Claim(
+        "mpobert-tab4-crucial",
+        "Sharing plays a more crucial role than adapters: without it the score is lower than without adapters.",
+        in_column("mpobert-tab4", "RTE", "w/o Adapter", "w/o PS"),
+    ),
+    Claim(
+        "mpobert-tab5-count",
+        "With adapters of rank 4, 8 and 64 MPOBERT12 has 19.7, 20.0 and 24.3 M parameters.",
+        in_column("mpobert-tab5", "#To", "4", "8", "64"),
+        unit="M",
+    ),
+    Claim(
+        "mpobert-tab5-rank-4",
+        "Rank 8 scores above rank 4.",
+        in_column("mpobert-tab5", "RTE", "8", "4"),
+    ),
+    Claim(
+        "mpobert-tab5-rank-64",
+        "Rank 8 scores above rank 64.",
+        in_column("mpobert-tab5", "RTE", "8", "64"),
+    ),
+    Claim(
+        "mpobert-tab6-same-model",
+        "MPOBERT48+ scores as in Table 1.",
+        ("mpobert-tab6 | MPOBERT48+ | dev", "mpobert-tab1-dev | MPOBERT48+ | Avg."),
+    ),
+    Claim(
+        "mpobert-tab6-bert-large",
+        "MPOBERT48+ is 0.1 above BERT-large on the test sets.",
+        in_column("mpobert-tab6", "test", "MPOBERT48+", "BERT-large"),
+        says="+0.1",
+        note="+1.1 with the average of Table 1",
+    ),
+    Claim(
+        "mpobert-fig1-front",
+        "No model of 75 M parameters or more, other than MPOBERT's, scores above MPOBERT48 (development sets).",
+        ("mpobert-tab1-dev | MPOBERT48 | Avg.", "mpobert-tab1-dev | RoBERTa12 | Avg."),
+    ),
+    Claim(
+        "mpobert-fig3-scratch",
+        "Started from ALBERT's decomposition, MPOBERT learns much faster than from random numbers.",
+        says="'significantly accelerates convergence'",
+    ),
+    Claim(
+        "mpobert-fig3-continued",
+        "ALBERT itself, pre-trained further, gains less than MPOBERT made from it.",
+        says="'the gains from continual pre-training for ALBERT are negligible'",
+    ),
+    Claim(
+        "mpobert-fig4-trend",
+        "BERT has syntax in lower and meaning in higher layers, ALBERT has no such trend, MPOBERT is like BERT in some "
+        "tasks.",
+        says="a heat map",
+        note="'following Tenney et al.' is a method for edges; the tasks are those of SentEval",
+    ),
+)

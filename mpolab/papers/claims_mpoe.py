@@ -1,0 +1,185 @@
+"""What MPOE (Gao et al. 2022) claims."""
+
+from __future__ import annotations
+
+from .claim import Claim, in_column
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "mpoe-eq4-discard",
+        "A gradient of zero discards the update of the central tensor.",
+        says="'discard the update in the central tensor'",
+        note="with Adam a zero gradient still moves it",
+    ),
+    Claim(
+        "mpoe-alg1-orders",
+        "The central tensor is two orders of magnitude larger than the auxiliary ones.",
+        says="two orders of magnitude",
+    ),
+    Claim(
+        "mpoe-fig2-ratio",
+        "Eight experts that share the centre hold 0.19 of what eight separate ones hold (gamma = 12).",
+        says="0.19",
+    ),
+    Claim(
+        "mpoe-tab1-averages",
+        "The averages are the means of their rows (T5).",
+        in_column("mpoe-tab1-nlu", "Avg.", "T5-Large +MPOE", "T5-Base +MPOE"),
+    ),
+    Claim(
+        "mpoe-tab1-sizes",
+        "T5-large, T5-base and GPT-2 hold 737, 223 and 124 M parameters.",
+        ("mpoe-tab1-nlu | T5-Large | #To", "mpoe-tab1-nlu | T5-Base | #To", "mpoe-tab1-nlg | GPT-2 | #To"),
+        unit="M",
+    ),
+    Claim(
+        "mpoe-tab1-count-t5",
+        "With 8 and 16 experts that share centres T5-base has 294 and 365 M parameters.",
+        in_column("mpoe-tab1-nlu", "#To", "T5-Base +MPOE", "T5-Base +MPOE++"),
+        unit="M",
+    ),
+    Claim(
+        "mpoe-tab1-count-t5-copies",
+        "With 8 separate experts T5-base has 1015 M parameters.",
+        ("mpoe-tab1-nlu | T5-Base +MoE | #To",),
+        unit="M",
+    ),
+    Claim(
+        "mpoe-tab1-count-t5-large",
+        "With 8 experts that share centres T5-large has 956 M parameters.",
+        ("mpoe-tab1-nlu | T5-Large +MPOE | #To",),
+        unit="M",
+    ),
+    Claim(
+        "mpoe-tab1-count-gpt2",
+        "With 8 experts GPT-2 has 578 M parameters, and 157 M if they share centres.",
+        in_column("mpoe-tab1-nlg", "#To", "+MoE", "+MPOE"),
+        unit="M",
+        note="both counts take nine copies of the feed-forward block",
+    ),
+    Claim(
+        "mpoe-tab1-count-gpt2-16",
+        "With 16 experts that share centres GPT-2 has 171 M parameters.",
+        ("mpoe-tab1-nlg | +MPOE++ | #To",),
+        unit="M",
+        note="171 M is twelve experts",
+    ),
+    Claim("mpoe-tab1-27", "27.2 times fewer parameters than Switch at T5-large's size.", says="27.2"),
+    Claim("mpoe-tab1-37", "3.7 times fewer parameters than Switch on GPT-2.", says="3.7"),
+    Claim(
+        "mpoe-tab1-bleu",
+        "On EMNLP News the gain in BLEU-2 is 1.72 over MoE and 2.37 over Switch.",
+        in_column("mpoe-tab1-nlg", "EMNLP/BLEU-2", "+MPOE", "+MoE", "+Switch"),
+        says="+1.72, +2.37",
+    ),
+    Claim(
+        "mpoe-tab1-diversity",
+        "Self-BLEU is among the gains over GPT-2.",
+        in_column("mpoe-tab1-nlg", "EMNLP/Self-BLEU-2", "+MPOE", "GPT-2"),
+        note="a higher Self-BLEU is less diverse text",
+    ),
+    Claim(
+        "mpoe-tab1-more-experts-print",
+        "MPOE++ is better than MPOE in every average and in every score on WikiText-2.",
+        in_column("mpoe-tab1-nlg", "PPL", "+MPOE++", "+MPOE"),
+    ),
+    Claim(
+        "mpoe-tab1-t5",
+        "Experts that share centres score above separate ones (Switch) on GLUE.",
+        in_column("mpoe-tab1-nlu", "Avg.", "T5-Base +MPOE", "T5-Base +Switch"),
+    ),
+    Claim(
+        "mpoe-tab1-t5-dense",
+        "Experts that share centres score above the dense T5 on GLUE.",
+        in_column("mpoe-tab1-nlu", "Avg.", "T5-Base +MPOE", "T5-Base"),
+    ),
+    Claim(
+        "mpoe-tab1-gpt2",
+        "Experts that share centres have a lower perplexity than separate ones (Switch).",
+        in_column("mpoe-tab1-nlg", "PPL", "+MPOE", "+Switch"),
+    ),
+    Claim(
+        "mpoe-tab1-gpt2-moe",
+        "Experts that share centres have a lower perplexity than a mixture of separate ones (MoE).",
+        in_column("mpoe-tab1-nlg", "PPL", "+MPOE", "+MoE"),
+    ),
+    Claim(
+        "mpoe-tab1-gpt2-dense",
+        "Experts that share centres have a lower perplexity than the dense GPT-2.",
+        in_column("mpoe-tab1-nlg", "PPL", "+MPOE", "GPT-2"),
+    ),
+    Claim(
+        "mpoe-tab1-more-experts",
+        "Sixteen experts write with a higher BLEU-2 than eight.",
+        in_column("mpoe-tab1-nlg", "WikiText-2/BLEU-2", "+MPOE++", "+MPOE"),
+    ),
+    Claim(
+        "mpoe-tab2-averages",
+        "The averages are the means of their rows.",
+        in_column("mpoe-tab2", "Avg.", "T5-Base", "Hyperformer", "+MPOE"),
+    ),
+    Claim(
+        "mpoe-tab2-every-task",
+        "MPOE is above the Hyperformer in every task.",
+        in_column("mpoe-tab2", "Avg.", "+MPOE", "Hyperformer"),
+    ),
+    Claim(
+        "mpoe-tab2-count",
+        "MPOE has 258 M parameters.",
+        ("mpoe-tab2 | +MPOE | #To",),
+        unit="M",
+        note="with four experts; Table 1 has eight",
+    ),
+    Claim(
+        "mpoe-tab2-dense",
+        "Trained on several tasks at once, MPOE scores above the dense T5.",
+        in_column("mpoe-tab2", "Avg.", "+MPOE", "T5-Base"),
+    ),
+    Claim(
+        "mpoe-tab3-count-unshared",
+        "Without sharing MPOE has 153 M parameters.",
+        ("mpoe-tab3 | w/o PS | #To",),
+        unit="M",
+    ),
+    Claim(
+        "mpoe-tab3-sharing",
+        "Without sharing the perplexity is higher.",
+        in_column("mpoe-tab3", "PPL", "+MPOE", "w/o PS"),
+    ),
+    Claim(
+        "mpoe-tab3-mask",
+        "The gradient mask helps: without it the perplexity is higher.",
+        in_column("mpoe-tab3", "PPL", "+MPOE", "w/o GM"),
+    ),
+    Claim(
+        "mpoe-tab3-important",
+        "Sharing is more important than the gradient mask: without it the perplexity is higher than without the mask.",
+        in_column("mpoe-tab3", "PPL", "w/o GM", "w/o PS"),
+    ),
+    Claim(
+        "mpoe-tab4-counts",
+        "With m = 3, 5, 7 and 9 tensors GPT-2 has 130.3, 157.4, 198.7 and 214.6 M parameters.",
+        in_column("mpoe-tab4", "#To", "MPOE (m=3)", "MPOE (m=5)", "MPOE (m=7)", "MPOE (m=9)"),
+        unit="M",
+    ),
+    Claim(
+        "mpoe-tab4-same-model",
+        "MPOE with m = 5 is the model of Tables 1 and 3.",
+        ("mpoe-tab4 | MPOE (m=5) | B2", "mpoe-tab3 | +MPOE | B2"),
+    ),
+    Claim(
+        "mpoe-tab4-superior-print",
+        "With m > 3 all scores are above GPT-2's.",
+        in_column("mpoe-tab4", "B2", "MPOE (m=9)", "GPT-2"),
+    ),
+    Claim(
+        "mpoe-tab4-m3",
+        "Five tensors have a lower perplexity than three.",
+        in_column("mpoe-tab4", "PPL", "MPOE (m=5)", "MPOE (m=3)"),
+    ),
+    Claim(
+        "mpoe-tab4-more",
+        "Seven and nine tensors perform like five.",
+        in_column("mpoe-tab4", "PPL", "MPOE (m=5)", "MPOE (m=7)", "MPOE (m=9)"),
+    ),
+)

@@ -1,0 +1,184 @@
+"""What MPOP (Liu et al. 2021) claims."""
+
+from __future__ import annotations
+
+from .claim import Claim, in_column
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("mpop-eq1-exact", "The product of the local tensors is the matrix, exactly.", says="M = the product"),
+    Claim("mpop-eq2-bonds", "Eq. 2 gives the bonds that a matrix without structure needs.", says="d_k = min(., .)"),
+    Claim(
+        "mpop-eq2-middle",
+        "Bonds are large in the middle and small on both sides.",
+        says="'large in the middle and small on both sides'",
+    ),
+    Claim(
+        "mpop-eq3-range",
+        "With the local errors of eq. 3 the root of the sum of their squares bounds the whole error.",
+        says="sum of lambda_i, i = d_k - d'_k .. d_k",
+        note="the discarded values are i = d'_k + 1 .. d_k, and the appendix has their squares",
+    ),
+    Claim(
+        "mpop-eq4-bound",
+        "With the discarded squares as local errors, the root of their sum bounds the whole error.",
+        says="error <= root of the sum of squares",
+    ),
+    Claim("mpop-eq5-counts", "The compression ratio counts the numbers that are stored.", says="rho"),
+    Claim(
+        "mpop-eq6-grows",
+        "The entropy of a bond grows with its dimension, so that the central tensor has the largest.",
+        says="'S_k is an increasing function of dimension d_k'",
+        note="true of a matrix without structure; nothing makes it so for others",
+    ),
+    Claim(
+        "mpop-eq6-same-effect",
+        "Training the auxiliary tensors has almost the same effect as training the central one.",
+        says="'almost the same effect after convergence'",
+        note="74,016 numbers cannot reach every matrix of 589,824",
+    ),
+    Claim("mpop-alg1-exact", "Algorithm 1 gives the matrix back.", says="MPO(M) = M"),
+    Claim(
+        "mpop-alg2-stop",
+        "The text and the listing stop squeezing at the same step.",
+        says="stop if the gap is smaller (text), larger (listing)",
+        note="the listing is meant",
+    ),
+    Claim(
+        "mpop-tab1-little",
+        "Most parameters vary little in fine-tuning: fewer than half by more than 1e-3.",
+        ("mpop-tab1 | Feed-forward | (1e-3,inf)", "mpop-tab1 | Self-attention | (1e-3,inf)"),
+        says="shares that move more than 1e-3",
+    ),
+    Claim(
+        "mpop-tab1-embedding",
+        "The word embedding varies least: more of it stays within 1e-4 than of the other matrices.",
+        in_column("mpop-tab1", "(0,1e-4]", "Word embedding", "Feed-forward"),
+    ),
+    Claim(
+        "mpop-tab2-tucker",
+        "For n > 3 the time of MPO is below that of Tucker.",
+        says="n m d^3 against n m d + d^n",
+        note="true of the printed expressions from some d on; the sequential form carries other legs along",
+    ),
+    Claim("mpop-tab2-svd", "The SVD is the MPO with n = 2.", says="MPO (n=2) (SVD)"),
+    Claim(
+        "mpop-tab3-averages",
+        "The scores are the means of nine tasks.",
+        in_column("mpop-tab3", "Score", "ALBERT_rep", "MPOP", "MPOP_full", "MPOP_full+LFA", "MPOP_dir"),
+    ),
+    Claim("mpop-tab3-wnli", "56.3 on WNLI is what its majority class scores.", ("mpop-tab3 | MPOP | WNLI",)),
+    Claim(
+        "mpop-tab3-count-full",
+        "As full-rank MPOs ALBERT has 12.7 M parameters.",
+        ("mpop-tab3 | MPOP_full | #To",),
+        unit="M",
+    ),
+    Claim(
+        "mpop-tab3-count-lfa",
+        "Of these, 1.2 M train if the central tensors are frozen.",
+        ("mpop-tab3 | MPOP_full+LFA | #Pr",),
+        unit="M",
+    ),
+    Claim(
+        "mpop-tab3-count-squeezed",
+        "Squeezed, 1.1 M of 9 M parameters train.",
+        ("mpop-tab3 | MPOP | #Pr", "mpop-tab3 | MPOP | #To"),
+        unit="M",
+        note="each is reachable, not both together",
+    ),
+    Claim("mpop-tab3-91", "91 % fewer parameters are fine-tuned than of ALBERT.", says="91 %"),
+    Claim("mpop-tab3-22", "22 % fewer parameters in total than ALBERT.", says="22 %"),
+    Claim(
+        "mpop-tab3-all-but-mnli",
+        "MPOP scores above ALBERT in all tasks except MNLI.",
+        in_column("mpop-tab3", "Score", "MPOP", "ALBERT_rep"),
+    ),
+    Claim(
+        "mpop-tab3-lfa",
+        "Training the auxiliary tensors alone scores above training all tensors.",
+        in_column("mpop-tab3", "Score", "MPOP_full+LFA", "MPOP_full"),
+    ),
+    Claim(
+        "mpop-tab3-lfa-dense",
+        "Training the auxiliary tensors alone scores above the dense model.",
+        in_column("mpop-tab3", "Score", "MPOP_full+LFA", "ALBERT_rep"),
+    ),
+    Claim(
+        "mpop-tab3-full-dense",
+        "MPOs at full bonds, all trained, score above the dense model.",
+        in_column("mpop-tab3", "Score", "MPOP_full", "ALBERT_rep"),
+    ),
+    Claim(
+        "mpop-tab3-squeezed-dense",
+        "The squeezed model scores above the dense one.",
+        in_column("mpop-tab3", "Score", "MPOP", "ALBERT_rep"),
+    ),
+    Claim(
+        "mpop-tab3-squeezing",
+        "Squeezing bond by bond scores above cutting at once to the same size.",
+        in_column("mpop-tab3", "Score", "MPOP", "MPOP_dir"),
+    ),
+    Claim(
+        "mpop-tab4-wnli",
+        "Every score on WNLI is a share of its 71 rows.",
+        in_column("mpop-tab4", "WNLI", "BERT", "MobileBERT"),
+    ),
+    Claim(
+        "mpop-tab4-sizes",
+        "The models that are compressed hold 110, 66 and 25.3 M parameters.",
+        in_column("mpop-tab4", "#To", "BERT", "DistilBERT", "MobileBERT"),
+        unit="M",
+    ),
+    Claim(
+        "mpop-tab4-count",
+        "BERT with MPOP trains 7.7 M of 70.4 M parameters.",
+        ("mpop-tab4 | MPOP_B | #Pr", "mpop-tab4 | MPOP_B | #To"),
+        unit="M",
+        note="found with caps of 350, 240 and 180; others fit as well",
+    ),
+    Claim(
+        "mpop-tab4-rte",
+        "On RTE the squeezed model scores above the dense one, for other models as well.",
+        in_column("mpop-tab4", "RTE", "MPOP_M", "MobileBERT"),
+    ),
+    Claim(
+        "mpop-tab5-counts",
+        "The last one, two and three layers have 31.5, 38.6 and 45.7 M parameters to train.",
+        in_column("mpop-tab5", "#Pr", "BERT_12", "BERT_11-12", "BERT_10-12"),
+        unit="M",
+        note="they count 23.8 M of the embeddings",
+    ),
+    Claim("mpop-tab5-count-mpop", "BERT's auxiliary tensors are 10.1 M.", ("mpop-tab5 | MPOP_B | #Pr",), unit="M"),
+    Claim(
+        "mpop-tab5-same-model",
+        "MPOP_B is the model of Table 4.",
+        ("mpop-tab5 | MPOP_B | #Pr", "mpop-tab4 | MPOP_B | #Pr"),
+        unit="M",
+    ),
+    Claim(
+        "mpop-tab5-last-1",
+        "Training the auxiliary tensors scores above training the last layer.",
+        in_column("mpop-tab5", "RTE", "MPOP_B", "BERT_12"),
+    ),
+    Claim(
+        "mpop-tab5-last-2",
+        "Training the auxiliary tensors scores above training the last two layers.",
+        in_column("mpop-tab5", "RTE", "MPOP_B", "BERT_11-12"),
+    ),
+    Claim(
+        "mpop-tab5-last-3",
+        "Training the auxiliary tensors scores above training the last three layers.",
+        in_column("mpop-tab5", "RTE", "MPOP_B", "BERT_10-12"),
+    ),
+    Claim(
+        "mpop-fig2-cpd",
+        "MPO has a smaller reconstruction error than CPD at all compression ratios.",
+        says="'MPO is superior to CPD'",
+        note="true CPD of the paper's matrix at rho = 0.1 needs rank 15,521; the reference is to the SVD",
+    ),
+    Claim(
+        "mpop-fig2-n",
+        "The error is about the same for n = 3, 5 and 7.",
+        says="'relatively stable with respect to the number of local tensors'",
+    ),
+)

@@ -1,0 +1,207 @@
+"""`mpolab ledger`, and `mpolab run` with the id of an item: what is shown, written, run, skipped and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from command_line import elsewhere, paragraph  # noqa: F401
+
+from mpolab import cli, ledger, papers, recipes, runs
+from mpolab.errors import LedgerError, TrainingError, UnknownNameError
+from mpolab.ledger import pages
+from mpolab.ledger.compared import Compared, one
+from mpolab.ledger.items import run_item, work
+from mpolab.ledger.unwritten import Unwritten
+from mpolab.recipes import Recipe
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A ledger of three claims that arithmetic decides, two of one item, and one without a run."""
+    some = {id: papers.CLAIMS[id] for id in ("mpop-eq2-middle", "mpop-tab3-wnli", "mpop-tab3-all-but-mnli",
+                                             "mpoe-tab3-mask")}  # fmt: skip
+    evidence = {id: ledger.EVIDENCE[id] for id in some}
+    rows = ledger.build(claims=some, evidence={**evidence, "mpoe-tab3-mask": Unwritten("", "no recipe")})
+    monkeypatch.setattr(ledger, "build", lambda *_, **__: rows)
+    return rows
+
+
+def test_json_is_a_list_of_objects(small, capsys):
+    assert cli.main(["ledger", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == [row.to_dict() for row in small]
+    names = {
+        "id",
+        "paper",
+        "item",
+        "claim",
+        "printed",
+        "ours",
+        "interval",
+        "seeds",
+        "scale",
+        "verdict",
+        "record",
+        "command",
+    }
+    assert all(entry.keys() == names for entry in found) and found[1]["item"] == "mpop-tab3"
+
+
+def test_text_and_markdown(small, capsys):
+    assert cli.main(["ledger"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "4 claims: 3 exact, 1 not run" and "mpoe-tab3-mask: not run" in out
+    assert cli.main(["ledger", "mpop-tab3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 claims: 2 exact"
+    assert cli.main(["ledger", "mpop-tab3", "--markdown"]) == 0
+    assert capsys.readouterr().out.strip() == pages.markdown(small[1:3])
+
+
+def test_files_are_written(small, capsys, tmp_path):
+    readme = tmp_path / "README.md"
+    before = "\n".join(["# A", *pages.MARKERS["summary"], "text", *pages.MARKERS["table"], "end", ""])
+    readme.write_text(before)
+    asked = ["ledger", "--html", str(tmp_path / "build" / "ledger.html"), "--readme", str(readme), "--json"]
+    assert cli.main(asked) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 4 and "README.md" in err and "ledger.html" in err
+    assert (tmp_path / "build" / "ledger.html").read_text() == pages.page(small)
+    text = readme.read_text()
+    assert "4 claims: 3 exact, 1 not run." in text and pages.markdown(small) in text and text.endswith("\nend\n")
+    assert cli.main([*asked, "--quiet"]) == 0  # a second time: the same
+    assert readme.read_text() == text and capsys.readouterr().err == ""
+    readme.write_text("# none\n")
+    assert cli.main(asked) == 2
+    paragraph(capsys.readouterr().err, "the README needs the lines", "make ledger")
+    assert readme.read_text() == "# none\n"
+
+
+def test_refusals(small, capsys, monkeypatch):
+    assert cli.main(["ledger", "mpop-tab9"]) == 2
+    paragraph(capsys.readouterr().err, "unknown item of the papers 'mpop-tab9'", "'mpop-tab3'")
+    for wrong in (["mpop-tab3", "--readme", "README.md"], ["--json", "--markdown"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["ledger", *wrong])
+        assert stop.value.code == 2
+    monkeypatch.setattr(ledger, "build", lambda: (_ for _ in ()).throw(LedgerError("it has no pairs")))
+    capsys.readouterr()
+    assert cli.main(["ledger"]) == 2
+    paragraph(capsys.readouterr().err, "it has no pairs")
+
+
+# -- mpolab run ITEM -------------------------------------------------------------------------------------
+
+FLOOR = Recipe(
+    name="floor", about="A test.", task="SST-2", method="majority", source="offline", seeds=(0, 1, 3),
+    scales={"smoke": {"train": 24, "select": 8, "dev": 16}, "laptop": {"train": 48}},
+)  # fmt: skip
+WORDS = dataclasses.replace(FLOOR, name="words", method="bag_of_words", scales={"smoke": FLOOR.scales["smoke"]})
+
+
+@pytest.fixture
+def item(tmp_path, monkeypatch):
+    """mpop-tab5, as if two recipes without a model decided it."""
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("MPOLAB_WORK", str(tmp_path / "work"))
+    for recipe in (FLOOR, WORDS):
+        monkeypatch.setitem(recipes.RECIPES, recipe.name, recipe)
+    evidence = Compared(((one("words"), one("floor")),), "higher", "words - floor")
+    for id in ledger.EVIDENCE:
+        if id.startswith("mpop-tab5-last"):
+            monkeypatch.setitem(ledger.EVIDENCE, id, evidence)
+        elif id.startswith("mpop-tab5-count"):
+            monkeypatch.setitem(ledger.EVIDENCE, id, ledger.EVIDENCE["mpop-tab5-same-model"])
+    return tmp_path / "results"
+
+
+def test_an_item_is_all_its_recipes_and_seeds(item, capsys, monkeypatch):
+    assert ledger.recipes_of("mpop-tab5") == ("words", "floor") and ledger.recipes_of("mpop-eq3") == ()
+    assert cli.main(["run", "mpop-tab5", "--scale", "smoke"]) == 0
+    out, err = capsys.readouterr()
+    files = sorted(path.relative_to(item).as_posix() for path in item.rglob("*.json"))
+    assert files == [f"{name}/smoke-seed{seed}.json" for name in ("floor", "words") for seed in (0, 1, 3)]
+    assert "2 recipes, 6 runs, 0 with a record; to go: 6 runs, no record to estimate the time from" in err
+    assert "6/6" in err and "mpop-tab5-last-3: smaller scale" in out and "smoke, seeds 0 1 3" in out
+    assert out.splitlines()[-1].startswith("6 claims: ")
+
+    # again: nothing runs; one record less: that one runs
+    ran = []
+    real = recipes.run
+    monkeypatch.setattr(recipes, "run", lambda *given, **more: ran.append(given[:3]) or real(*given, **more))
+    assert cli.main(["run", "mpop-tab5", "--scale", "smoke", "--json"]) == 0
+    assert ran == [] and len(json.loads(capsys.readouterr().out)) == 6
+    (item / "words" / "smoke-seed1.json").unlink()
+    assert cli.main(["run", "mpop-tab5"]) == 0
+    assert ran == [("words", "smoke", 1)] and "5 with a record; to go: 1 run, about " in capsys.readouterr().err
+    assert cli.main(["run", "mpop-tab5", "--force", "--quiet"]) == 0
+    assert len(ran) == 7 and capsys.readouterr().err == ""
+
+
+def test_offline_rows_of_a_real_task_are_kept_apart(item, monkeypatch):
+    for recipe in (FLOOR, WORDS):
+        monkeypatch.setitem(recipes.RECIPES, recipe.name, dataclasses.replace(recipe, source=None))
+    assert cli.main(["run", "mpop-tab5", "--source", "offline", "--quiet"]) == 0
+    assert len(list(item.rglob("offline/smoke-seed*.json"))) == 6 == len(list(item.rglob("*.json")))
+    assert [run.there for run in work("mpop-tab5", "smoke", "offline").runs] == [True] * 6
+    assert [run.there for run in work("mpop-tab5", "smoke").runs] == [False] * 6
+    assert ledger.item_command("mpop-tab5", "smoke") == "mpolab run mpop-tab5 --scale smoke --data-dir DIR"
+
+
+def test_what_an_item_refuses(item, capsys):
+    assert cli.main(["run", "mpop-tab5", "--scale", "laptop"]) == 2
+    paragraph(capsys.readouterr().err, "not every recipe of mpop-tab5 has the scale 'laptop'", "all have: smoke")
+    assert cli.main(["run", "mpop-tab5", "--scale", "huge"]) == 2
+    paragraph(capsys.readouterr().err, "unknown scale 'huge'")
+    assert cli.main(["run", "mpop-fig2"]) == 2
+    paragraph(capsys.readouterr().err, "mpop-fig2 has nothing to run", "scripts/low_rank_study.py", "mpop-tab3")
+    assert cli.main(["run", "mpop-eq3"]) == 2
+    paragraph(capsys.readouterr().err, "no recipe decides a claim about it")
+    assert cli.main(["run", "mpop-tab55"]) == 2
+    paragraph(capsys.readouterr().err, "unknown recipe 'mpop-tab55'")
+    with pytest.raises(SystemExit):
+        cli.main(["run", "mpop-tab5", "--seed", "3"])
+    assert "leave out --seed" in capsys.readouterr().err and not item.exists()
+
+
+def test_a_record_of_another_version_is_not_taken_for_one(item, capsys, monkeypatch):
+    assert cli.main(["run", "mpop-tab5", "--quiet"]) == 0
+    scales = {"smoke": {**WORDS.scales["smoke"], "train": 32}}
+    monkeypatch.setitem(recipes.RECIPES, "words", dataclasses.replace(WORDS, scales=scales))
+    capsys.readouterr()
+    assert cli.main(["run", "mpop-tab5"]) == 2
+    paragraph(capsys.readouterr().err, "another version of the recipe: train was 24 and is 32", "--force")
+
+
+def test_one_failed_training_does_not_stop_the_others(item):
+    asked, ran = work("mpop-tab5", "smoke"), []
+
+    def run(name, scale, seed, *_, **__):
+        ran.append((name, seed))
+        if (name, seed) == ("words", 1):
+            raise TrainingError("the loss is no number.")
+
+    with pytest.raises(TrainingError, match=r"1 of 6 runs of mpop-tab5 failed.*words, seed 1: the loss is no number"):
+        run_item(asked, progress=False, run=run)
+    assert len(ran) == 6
+
+    def broken(*_, **__):
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        run_item(asked, progress=False, run=broken)
+
+
+def test_every_item_with_recipes_can_be_planned(monkeypatch):
+    """With the real table: every recipe has the scale that the ledger's commands name."""
+    assert {"mpop-tab3", "mpobert-tab1", "mpobert-fig3"} <= set(ledger.runnable())
+    for id in ledger.runnable():
+        asked = work(id, "laptop")
+        assert len(asked.runs) == sum(len(recipes.RECIPES[name].seeds) for name in ledger.recipes_of(id))
+        assert all(run.path.name == f"laptop-seed{run.seed}.json" for run in asked.runs)
+    with pytest.raises(UnknownNameError, match="unknown item"):
+        work("mpop-tab9")
+    assert runs.SCALES[1] == "laptop"
