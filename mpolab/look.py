@@ -51,16 +51,21 @@ COLOURS = {
     "BERT": "#777777",
     "ALBERT": "#56B4E9",
     "MPOBERT": "#009E73",
+    "MoE": "#D55E00",
+    "MPOE": "#009E73",
     "load": "#009E73",
     "router": "#CC79A7",
 }
 ADAPTER = "#CC79A7"
 PARTS = {
     "embeddings": "#BBBBBB",
+    "attention and norms": "#DDDDDD",
     "central": CENTRAL,
     "auxiliary": AUXILIARY,
     "adapters": ADAPTER,
     "dense": "#777777",
+    "biases": "#222222",
+    "routers": "#CC79A7",
     "rest": "#222222",
 }
 """What a model's numbers are for."""

@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "surgery_plans": {"plans", "matrices"},
     "surgery": {"plans", "mpo", "layers", "allocation", "surgery_plans"},
     "moe": {"experts", "ffn", "mask_callback", "moe_layer", "moefication", "routers", "routing", "surgery"},
+    "expert_counts": {"experts", "layers", "moe", "plans", "routing"},
     "expert_views": {"experts", "moe_layer", "moefication", "perplexity", "rebuild", "routers", "routing"},
     "routing_watch": {"expert_views", "routing", "whole"},
     "checkpoint": {"plans", "pretrained", "storage", "layers", "moe", "mpobert", "surgery"},

@@ -116,6 +116,7 @@ RECORDED = {
     "depth": STUDY,
     "probing": PROBED,
     "sharing": "mpobert-48plus",
+    "parameters": "T5-base",
     "routing": ROUTED,
     "experts": DRIFTED,
 }
@@ -147,7 +148,7 @@ def picture(panel):
 def test_the_promised_panels_are_there():
     assert set(PANELS) == {
         "bond", "error", "spectrum", "information", "methods", "cost", "lightweight", "compression", "squeeze",
-        "depth", "probing", "sharing", "routing", "experts",
+        "depth", "probing", "sharing", "routing", "experts", "parameters",
     }  # fmt: skip
 
 

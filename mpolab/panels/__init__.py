@@ -2,9 +2,9 @@
 
 `PANELS[name](source, **setting)` makes one; `source` is a matrix, a dictionary of matrices, a model, a model's name, or
 nothing for the real pre-trained model ("squeeze" replays a trace, "depth" shows a study, "probing" results, "sharing"
-counts a config, "routing" shows a text in a model with experts, "experts" what runs have recorded of theirs). The
-protocol is in `base`. A new panel is a class with `make_controls`, `numbers`, `draw` and `line` in a file of its own,
-and one entry here.
+and "parameters" count a config, "routing" shows a text in a model with experts, "experts" what runs have recorded of
+theirs). The protocol is in `base`. A new panel is a class with `make_controls`, `numbers`, `draw` and `line` in a file
+of its own, and one entry here.
 """
 
 from .base import Panel
@@ -17,6 +17,7 @@ from .experts import ExpertsPanel
 from .information import InformationPanel
 from .lightweight import LightweightPanel
 from .methods import MethodsPanel
+from .parameters import ParametersPanel
 from .probing import ProbingPanel
 from .routing import RoutingPanel
 from .sharing import SharingPanel
@@ -38,6 +39,7 @@ PANELS: dict[str, type[Panel]] = {
     "probing": ProbingPanel,
     "routing": RoutingPanel,
     "experts": ExpertsPanel,
+    "parameters": ParametersPanel,
 }
 
 __all__ = ["PANELS", "Panel"]
