@@ -222,7 +222,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """End of a recipe's name -> (what it is, options)."""
 
 _TRAIN = Settings(
-    max_steps=100, batch_size=8, lr=5e-4, betas=(0.9, 0.95), max_length=128, warmup=10, precision="bf16", eval_every=50
+    max_steps=100, batch_size=8, lr=1e-3, betas=(0.9, 0.95), max_length=128, warmup=10, precision="bf16", eval_every=50
 )
 
 RECIPES: tuple[Recipe, ...] = tuple(
