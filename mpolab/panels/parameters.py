@@ -75,7 +75,7 @@ class ParametersPanel(Panel):
             "keep_dense": widgets.ToggleButtons(options=[False, True], description="keep_dense", style=STYLE),
             "experts": slider("experts n", 1, MOST, 8),
             "d_ff": widgets.SelectionSlider(options=[1], description="d_ff", **wide),  # options: see after_change
-            "bond": widgets.SelectionSlider(options=[FULL], description="no bond above", **wide),
+            "bond": widgets.SelectionSlider(options=[FULL], description="bond cap", **wide),
         }
 
     def rows(self) -> list[Any]:
