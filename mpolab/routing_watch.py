@@ -4,7 +4,7 @@
     train_lm(model, tokenizer, data, settings, out="work", callbacks=[watch])
     record.extra["routing"] = watch.snapshots
 
-What is in a snapshot: `mpolab.expert_views.snapshot`. Notebook 04, "What the experts become".
+What is in a snapshot: `mpolab.expert_views.snapshot`. Notebook 04, "Who gets what, and who drifts where".
 """
 
 from __future__ import annotations
