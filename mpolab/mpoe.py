@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from . import continuations, segments, token_streams
+from . import continuations, segments
 from .corpora import SEPARATOR
 from .errors import TrainingError, unknown
 from .experts import DenseExperts
@@ -25,12 +25,12 @@ from .moe_layer import MoELayer
 from .mpo import MPO
 from .prepare import copied
 from .pretrained import load_pretrained
-from .pretraining import cache
 from .routing_watch import RoutingWatch
 from .settings import Settings
 from .tangent import auxiliary_share
 from .training import Outcome, pretrain
 from .widening import widen
+from .writers import tokenize
 
 OPTIONS: dict[str, Any] = {
     "kind": "mpoe",
@@ -88,15 +88,7 @@ def prepare(job: Job) -> None:
             **asked["router"],
         )  # fmt: skip
     job.extra["parameters"] = {"dense": dense, "here": _count(job.model)}
-    text, recipe = job.data, job.recipe
-    about = text.describe() | {"task": text.name, "sha256": text.sha256}
-    about.pop("pieces", None)
-    most = {"train": recipe.train, "valid": recipe.select, "test": recipe.dev}
-    most = {split: count for split, count in most.items() if count is not None}
-    splits = segments.held_out(text.splits)
-    job.data = token_streams.prepare(
-        text.name, splits, job.tokenizer, job.settings.max_length, cache(), None, job.progress, about, most
-    )
+    tokenize(job, segments.held_out(job.data.splits))
 
 
 def _count(model: torch.nn.Module) -> int:

@@ -74,7 +74,7 @@ def gpt2_from_nothing(job: Job) -> None:
         attn_implementation=ATTENTION,
     )  # fmt: skip
     job.tokenizer, job.model = tokenizer, seeded(partial(GPT2LMHeadModel, config), job.seed)
-    _tokenize(job, splits)
+    tokenize(job, splits)
 
 
 def t5_from_nothing(job: Job) -> None:
@@ -91,7 +91,7 @@ def t5_from_nothing(job: Job) -> None:
         eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     job.tokenizer, job.model = tokenizer, seeded(partial(T5ForConditionalGeneration, config), job.seed)
-    _tokenize(job, splits)
+    tokenize(job, splits)
 
 
 def sentinels_of(tokenizer: Any) -> list[int]:
@@ -103,11 +103,11 @@ def sentinels_of(tokenizer: Any) -> list[int]:
     return found
 
 
-def _tokenize(job: Job, splits: Mapping[str, Any]) -> None:
+def tokenize(job: Job, splits: Mapping[str, Any]) -> None:
     """The job's text -> its tokens; `train`, `select`, `dev` of the recipe limit the windows of train, valid, test."""
     text, recipe = job.data, job.recipe
     about = text.describe() | {"task": text.name, "sha256": text.sha256}
-    about.pop("pieces")
+    about.pop("pieces", None)
     most = {"train": recipe.train, "valid": recipe.select, "test": recipe.dev}
     most = {split: count for split, count in most.items() if count is not None}
     sentinels = sentinels_of(job.tokenizer) if job.model.config.is_encoder_decoder else None
