@@ -6,6 +6,7 @@ pair (one task, one seed), and their 95 % interval (Student's t) is set beside t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -165,8 +166,11 @@ class Found:
 
 
 def _check_rows(first: Sequence[Record], second: Sequence[Record]) -> None:
-    """Raises LedgerError where two that are compared had other rows."""
-    for one, other in zip(first, second, strict=True):
+    """Raises LedgerError where two that are compared had other rows: one by one, or where a mean of several recipes is
+    compared with a mean of another number of them, each with each.
+    """
+    alike = len(first) == len(second)
+    for one, other in zip(first, second) if alike else itertools.product(first, second):
         if one.data.get("sha256") != other.data.get("sha256"):
             raise LedgerError(
                 f"{one.recipe!r} and {other.recipe!r} (scale {one.scale}, seed {one.seed}) had other rows: they make "
