@@ -192,7 +192,7 @@ RECIPES: tuple[Recipe, ...] = (
                     **_NOVELS,
                 },
             },
-            "laptop": {"max_steps": 3000, "dev": 2000},
+            "laptop": {"max_steps": 5000, "dev": 2000},
             "gpu": _GPU,
         },
         seeds=(0,),
