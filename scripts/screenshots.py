@@ -1,6 +1,6 @@
 """Photograph notebooks in JupyterLab: run each from its first cell, then every page of it and every panel.
 
-    python scripts/screenshots.py FOLDER [notebooks]     default: notebooks/01* to 03*
+    python scripts/screenshots.py FOLDER [notebooks]     default: notebooks/01* to 04*
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> int:
     options = parser.parse_args()
     if browser.CHROMIUM is None:
         sys.exit("No chromium, chromium-browser or google-chrome on the PATH.")
-    chosen = options.notebooks or sorted((ROOT / "notebooks").glob("0[123]*.ipynb"))
+    chosen = options.notebooks or sorted((ROOT / "notebooks").glob("0[1234]*.ipynb"))
     failed = False
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "notebooks"
