@@ -169,17 +169,21 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def _tokenize(job: Job, splits: Mapping[str, Sequence[str]], whole_words: bool) -> None:
-    """The job's text -> its tokens. The record's rows are those that are used: `train`, `select`, `dev` of the recipe
-    limit the splits train, valid and test.
+    """The job's text -> its tokens. The record's rows are those that are used."""
+    about, most = of_text(job)
+    length, bar, name = job.settings.max_length, job.progress, job.data.name
+    job.data = segments.prepare(name, splits, job.tokenizer, length, cache(), whole_words, bar, about, most)
+
+
+def of_text(job: Job) -> tuple[dict[str, Any], dict[str, int]]:
+    """What a record says of the job's running text, and the most rows of its splits: `train`, `select` and `dev` of the
+    recipe limit train, valid and test.
     """
     text, recipe = job.data, job.recipe
     about = text.describe() | {"task": text.name, "sha256": text.sha256}
-    about.pop("pieces")
+    about.pop("pieces", None)  # the rows that are used are counted in tokens
     most = {"train": recipe.train, "valid": recipe.select, "test": recipe.dev}
-    most = {split: count for split, count in most.items() if count is not None}
-    length, bar = job.settings.max_length, job.progress
-    name = text.name
-    job.data = segments.prepare(name, splits, job.tokenizer, length, cache(), whole_words, bar, about, most)
+    return about, {split: count for split, count in most.items() if count is not None}
 
 
 def train(job: Job) -> Outcome:

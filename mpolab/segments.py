@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .errors import CheckpointError, DataError, TrainingError
+from .errors import DataError, TrainingError
 from .features import MASKED_SHARE, Feature, Masker, stream
 from .reading import Documents, parts_of
+from .token_files import folder_name, found_or_made, is_whole, load_arrays, spread
 from .whole import whole_folder
 
 FORMAT = "mpolab.tokens/1"
@@ -61,7 +63,7 @@ class Tokens:
         return len(self.blocks)
 
 
-_ARRAYS = {"ids": "<u4", "starts": "|u1", "sentences": "<i8", "blocks": "<i8"}
+_ARRAYS = {"ids": ("<u4", (-1,)), "starts": ("|u1", (-1,)), "sentences": ("<i8", (-1,)), "blocks": ("<i8", (-1, 2))}
 
 
 def tokenize(
@@ -76,20 +78,13 @@ def tokenize(
     room = max_length - 3  # [CLS] A [SEP] B [SEP]
     if room < 2:
         raise TrainingError(f"max_length={max_length} leaves no room for two segments; give at least 5.")
-    with whole_folder(folder, keep=_is_whole) as stage:  # another process may have been faster, with the same arrays
+    # another process may have been faster, with the same arrays
+    with whole_folder(folder, keep=partial(is_whole, load=load)) as stage:
         counts = _write(documents, tokenizer, room, stage, label)
         if not counts["blocks"]:
             raise DataError("the text has no tokens to learn from: it is empty, or holds white space only.")
         (stage / "about.json").write_text(json.dumps({"format": FORMAT, **counts}))
     return load(folder)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        load(folder)
-    except CheckpointError:
-        return False
-    return True
 
 
 PIECE = 1 << 16
@@ -137,7 +132,7 @@ def _write(documents: Iterable[str], tokenizer: Any, room: int, stage: Path, lab
         stack.enter_context(bar)
 
         def write(name: str, values: Any) -> None:
-            np.asarray(values, _ARRAYS[name]).tofile(files[name])
+            np.asarray(values, _ARRAYS[name][0]).tofile(files[name])
 
         def end_block() -> None:
             nonlocal begin, begin_total, made
@@ -173,16 +168,7 @@ def _write(documents: Iterable[str], tokenizer: Any, room: int, stage: Path, lab
 
 def load(folder: Path) -> Tokens:
     """The arrays in a folder that `tokenize` wrote. Raises CheckpointError for one that is not whole."""
-    try:
-        about = json.loads((folder / "about.json").read_text())
-        arrays = {name: np.memmap(folder / name, kind, "r") for name, kind in _ARRAYS.items()}
-        arrays["blocks"] = arrays["blocks"].reshape(-1, 2)
-        whole = about["format"] == FORMAT and all(len(array) == about[name] for name, array in arrays.items())
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"the tokens in {str(folder)!r} are not whole ({error}); delete the folder.") from error
-    if not whole:
-        raise CheckpointError(f"the tokens in {str(folder)!r} are not whole; delete the folder.")
-    return Tokens(**arrays)
+    return Tokens(**load_arrays(folder, FORMAT, _ARRAYS))
 
 
 # -- rows ----------------------------------------------------------------------------------------------
@@ -288,9 +274,7 @@ class TokenData:
         return Segments(self.splits[split], tokenizer, seed, self._numbers(split), self.whole_words, self.masked)
 
     def _numbers(self, split: str) -> Sequence[int]:
-        count = len(self.splits[split])
-        used = min(count, self.most.get(split, count))
-        return range(count) if used == count else [k * count // used for k in range(used)]
+        return spread(len(self.splits[split]), self.most.get(split))
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -346,7 +330,7 @@ def token_folder(name: str, split: str, documents: Sequence[str], tokenizer: Any
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for _, piece in parts_of(documents):
         digest.update(piece.encode())
-    return root / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{split}-{digest.hexdigest()[:16]}"
+    return root / folder_name(name, split, digest.hexdigest())
 
 
 def prepare(
@@ -361,12 +345,8 @@ def prepare(
     most: dict[str, int] | None = None,
 ) -> TokenData:
     """Documents by split -> their tokens, from the cache in `root` where they are whole there, else made now."""
-    found = {}
-    for split, documents in splits.items():
-        folder = token_folder(name, split, documents, tokenizer, max_length, root)
-        try:
-            found[split] = load(folder)
-        except CheckpointError:
-            label = f"tokens of {name}, {split}" if progress else None
-            found[split] = tokenize(documents, tokenizer, max_length, folder, label)
+    found = found_or_made(
+        name, splits, lambda split, texts: token_folder(name, split, texts, tokenizer, max_length, root), load,
+        lambda texts, folder, label: tokenize(texts, tokenizer, max_length, folder, label), progress,
+    )  # fmt: skip
     return TokenData(name, found, about or {}, whole_words, most or {})

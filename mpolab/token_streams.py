@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .errors import CheckpointError, DataError, TrainingError
+from .errors import DataError, TrainingError
 from .features import IGNORE, Feature, stream
 from .metrics import perplexity_of
 from .reading import parts_of
+from .token_files import folder_name, found_or_made, is_whole, load_arrays, spread
 from .whole import whole_folder
 
 FORMAT = "mpolab.stream/1"
@@ -64,7 +66,7 @@ def tokenize(documents: Iterable[str], tokenizer: Any, folder: Path, label: str 
     """
     from tqdm import tqdm
 
-    with whole_folder(folder, keep=_is_whole) as stage:
+    with whole_folder(folder, keep=partial(is_whole, load=load)) as stage:
         total, here, held = 0, -1, []
         bar = tqdm(desc=label, unit=" tokens", unit_scale=True, disable=label is None)
         with open(stage / "ids", "wb") as file, bar:
@@ -95,23 +97,7 @@ def tokenize(documents: Iterable[str], tokenizer: Any, folder: Path, label: str 
 
 def load(folder: Path) -> np.ndarray:
     """The array in a folder that `tokenize` wrote. Raises CheckpointError for one that is not whole."""
-    try:
-        about = json.loads((folder / "about.json").read_text())
-        ids = np.memmap(folder / "ids", "<u4", "r")
-        whole = about["format"] == FORMAT and about["ids"] == len(ids)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"the tokens in {str(folder)!r} are not whole ({error}); delete the folder.") from error
-    if not whole:
-        raise CheckpointError(f"the tokens in {str(folder)!r} are not whole; delete the folder.")
-    return ids
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        load(folder)
-    except CheckpointError:
-        return False
-    return True
+    return load_arrays(folder, FORMAT, {"ids": ("<u4", (-1,))})["ids"]
 
 
 # -- rows ----------------------------------------------------------------------------------------------
@@ -280,9 +266,7 @@ class StreamData:
         return Corrupted(ids, self.length, tokenizer, seed, self.sentinels, numbers)
 
     def _numbers(self, split: str) -> Sequence[int]:
-        count = windows_in(self.splits[split], self.length)
-        used = min(count, self.most.get(split, count))
-        return range(count) if used == count else [k * count // used for k in range(used)]
+        return spread(windows_in(self.splits[split], self.length), self.most.get(split))
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -309,14 +293,10 @@ def prepare(
     most: dict[str, int] | None = None,
 ) -> StreamData:
     """Documents by split -> their tokens, from the cache in `root` where they are whole there, else made now."""
-    found = {}
-    for split, documents in splits.items():
-        folder = _folder(name, split, documents, tokenizer, root)
-        try:
-            found[split] = load(folder)
-        except CheckpointError:
-            label = f"tokens of {name}, {split}" if progress else None
-            found[split] = tokenize(documents, tokenizer, folder, label)
+    found = found_or_made(
+        name, splits, lambda split, texts: _folder(name, split, texts, tokenizer, root), load,
+        lambda texts, folder, label: tokenize(texts, tokenizer, folder, label), progress,
+    )  # fmt: skip
     return StreamData(name, found, length, None if sentinels is None else tuple(sentinels), about or {}, most or {})
 
 
@@ -326,4 +306,4 @@ def _folder(name: str, split: str, documents: Sequence[str], tokenizer: Any, roo
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for number, piece in parts_of(documents):
         digest.update(f"{number}/{piece}".encode())
-    return root / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{split}-{digest.hexdigest()[:16]}"
+    return root / folder_name(name, split, digest.hexdigest())

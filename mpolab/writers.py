@@ -18,7 +18,7 @@ from .errors import TrainingError
 from .jobs import Job, Method, Recipe
 from .kneser_ney import KneserNey
 from .metrics import perplexity_of
-from .pretraining import cache, leave_model, models_folder, seeded
+from .pretraining import cache, leave_model, models_folder, of_text, seeded
 from .settings import Settings
 from .training import Outcome, pretrain
 from .vocabulary import GPT2_SPECIAL, SENTINELS, T5_SPECIAL, train_byte_tokenizer
@@ -104,16 +104,11 @@ def sentinels_of(tokenizer: Any) -> list[int]:
 
 
 def tokenize(job: Job, splits: Mapping[str, Any]) -> None:
-    """The job's text -> its tokens; `train`, `select`, `dev` of the recipe limit the windows of train, valid, test."""
-    text, recipe = job.data, job.recipe
-    about = text.describe() | {"task": text.name, "sha256": text.sha256}
-    about.pop("pieces", None)
-    most = {"train": recipe.train, "valid": recipe.select, "test": recipe.dev}
-    most = {split: count for split, count in most.items() if count is not None}
+    """The job's text -> its tokens, in windows."""
+    about, most = of_text(job)
     sentinels = sentinels_of(job.tokenizer) if job.model.config.is_encoder_decoder else None
-    length = job.settings.max_length
     job.data = token_streams.prepare(
-        text.name, splits, job.tokenizer, length, cache(), sentinels, job.progress, about, most
+        job.data.name, splits, job.tokenizer, job.settings.max_length, cache(), sentinels, job.progress, about, most
     )
 
 
