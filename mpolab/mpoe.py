@@ -54,6 +54,9 @@ WIDE = 1690
 """Neurons of a block of gpt2-mini as large as MPOE's eight experts: 385 parameters a neuron."""
 
 STYLE = STYLES["gpt2"]  # of the factors, as `to_moe` chooses them for a GPT-2
+TENSORS = 5
+"""Of an expert's matrix, as `to_moe` decomposes it without a plan."""
+
 GIVEN, WRITTEN = 16, 32
 """Tokens of a beginning and of its continuation."""
 
@@ -68,6 +71,8 @@ def check(job: Job) -> None:
         raise TrainingError(f"neurons={asked['neurons']!r}: the number belongs to kind='wide', and to no other.")
     if asked["snapshots"] < 1:
         raise TrainingError(f"snapshots={asked['snapshots']}: at least one, which is taken at the end.")
+    if asked["kind"] in KINDS and job.settings.max_steps is None:
+        raise TrainingError("experts are looked at so often in max_steps, and the recipe gives epochs.")
 
 
 def prepare(job: Job) -> None:
@@ -100,10 +105,7 @@ def train(job: Job) -> Outcome:
     asked = {**OPTIONS, **job.recipe.options}
     watch = None
     if asked["kind"] in KINDS:
-        steps = job.settings.max_steps
-        if steps is None:
-            raise TrainingError("experts are looked at so often in max_steps, and the recipe gives epochs.")
-        watch = RoutingWatch(_seen(job), max(1, steps // asked["snapshots"]), job.out)
+        watch = RoutingWatch(_seen(job), max(1, job.settings.max_steps // asked["snapshots"]), job.out)
     before = {name: tensor.detach().clone() for name, tensor in central_tensors(job.model).items()}
     matrices = _matrices(job.model) if asked["reach"] else {}
     outcome = pretrain(
@@ -118,7 +120,7 @@ def train(job: Job) -> Outcome:
             for name, tensor in central_tensors(job.model).items()
         }
     if matrices:
-        job.extra["auxiliary_share"] = shares(matrices, _matrices(job.model), asked["plan"] or 5, job.seed)
+        job.extra["auxiliary_share"] = shares(matrices, _matrices(job.model), TENSORS, job.seed)
     if asked["texts"]:
         job.extra["continuations"] = continuations.score(
             job.model, job.tokenizer, job.data.splits["test"], asked["texts"], GIVEN, WRITTEN, job.seed

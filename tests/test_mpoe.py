@@ -185,6 +185,9 @@ def test_options_that_cannot_be_meant(here):
     ):
         with pytest.raises(error, match=match):
             run(recipe(**options), "smoke", data_dir=here, progress=False, results=here / "results")
+    endless = dataclasses.replace(recipe(), scales={"smoke": {"max_steps": None, "epochs": 1.0}})
+    with pytest.raises(TrainingError, match="recipe gives epochs"):
+        run(endless, "smoke", data_dir=here, progress=False, results=here / "results")
     assert not (here / "results").exists()
 
 
