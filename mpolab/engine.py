@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Adafactor, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from . import snapshots
@@ -298,6 +298,10 @@ class Engine(Trainer):
             betas, epsilon = self.settings.betas, self.settings.epsilon
             if self.settings.optimizer == "lamb":
                 self.optimizer = lamb(groups, self.settings.lr, betas, epsilon)
+            elif self.settings.optimizer == "adafactor":
+                self.optimizer = Adafactor(  # as T5 was trained: steps in proportion to each tensor's size
+                    groups, self.settings.lr, beta1=betas[0] or None, scale_parameter=True, relative_step=False
+                )
             else:
                 self.optimizer = torch.optim.AdamW(groups, betas=betas, eps=epsilon, fused=self.can_fuse(groups))
             self.optimizer.register_step_pre_hook(self._refuse_bad_gradients)

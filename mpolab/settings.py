@@ -15,7 +15,7 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
-OPTIMIZERS = ("adamw", "lamb")
+OPTIMIZERS = ("adamw", "lamb", "adafactor")
 PARALLELS = ("ddp", "fsdp")
 
 # Of each number: whether it is a whole one, and the least it may be; None = anything above 0.
@@ -42,7 +42,9 @@ class Settings:
     epochs, max_steps: how long; max_steps, if given, decides. A step is one update of the weights.
     batch_size: rows per step, over all processes and accumulated micro-batches together; changing `accumulation` or
     the number of processes changes memory and speed, not the result. eval_batch_size: rows at once when scoring.
-    optimizer: "adamw", or "lamb" (with MPOBERT's bounds of the trust ratio, `mpolab.lamb`; epsilon 1e-6 or more).
+    optimizer: "adamw", "lamb" (with MPOBERT's bounds of the trust ratio, `mpolab.lamb`; epsilon 1e-6 or more), or
+    "adafactor" (transformers', for T5: lr is a share of each tensor's root mean square; of `betas` the first counts,
+    0 = no momentum, as in T5).
     lr, tensor_lr: learning rates; tensor_lr is that of MPO tensors, None = lr (MPOP used 2e-6 .. 5e-5 beside
     1e-5 .. 5e-5). weight_decay: not of biases and norms.
     warmup: a share of all steps if below 1, else a number of steps. schedule: one of SCHEDULES.
@@ -97,6 +99,11 @@ class Settings:
         if len(pair) != 2 or not all(_fits(beta, Real, 0) and beta < 1 for beta in pair):
             raise TrainingError(f"betas={self.betas!r}: two numbers from 0 to below 1 were expected.")
         object.__setattr__(self, "betas", pair)
+        if self.parallel == "fsdp" and self.optimizer == "adafactor":
+            raise TrainingError(
+                "parallel='fsdp' with optimizer='adafactor': the root mean square would be that of a part of a tensor. "
+                "Use 'adamw' or 'lamb', or parallel='ddp'."
+            )
         if self.parallel == "fsdp" and self.precision == "fp16":
             raise TrainingError(
                 "parallel='fsdp' with precision='fp16': the loss scaler would see the parts of the gradients only. Use "

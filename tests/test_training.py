@@ -195,6 +195,31 @@ def test_views_with_gaps_are_trained_right(tokenizer):
         torch.testing.assert_close(a, b)
 
 
+def test_adafactor_moves_each_tensor_by_a_share_of_its_size(tokenizer):
+    """A first step of Adafactor moves each number of a vector by lr times the vector's root mean square (at least
+    1e-3), as its only square gradient cancels, and a matrix by that much in root mean square, or less.
+    """
+    model = tiny_model(dropout=0.0)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.LayerNorm.weight.fill_(3.0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    once = but(QUICK, max_steps=1, optimizer="adafactor", betas=(0.0, 0.999), lr=0.01, weight_decay=0.0)
+    fine_tune(model, tokenizer, tiny_data(select=0), once, progress=False)
+
+    def size(tensor):
+        return float(tensor.square().mean().sqrt())
+
+    for name, p in model.named_parameters():
+        moved, step = p.detach() - before[name], 0.01 * max(size(before[name]), 1e-3)
+        if p.ndim > 1:
+            assert 0.1 * step < size(moved) <= step * 1.001 or not moved.any(), name
+        elif "key.bias" not in name:  # softmax does not see it: its gradient is rounding
+            went = moved[moved != 0].abs()
+            torch.testing.assert_close(went, torch.full_like(went, step), rtol=1e-2, atol=1e-8)
+    weight = "bert.encoder.layer.0.output.LayerNorm.weight"
+    assert float((model.get_parameter(weight).detach() - 3.0).abs().max()) == pytest.approx(0.03, rel=1e-3)
+
+
 def test_the_schedule_moves_both_rates(tokenizer):
     model = tiny_model()
     model.extra = Cores()
@@ -374,6 +399,7 @@ def test_settings_that_do_not_fit(tokenizer, changes, error, words):
         ({"tensor_lr": -2}, TrainingError, "tensor_lr=-2"),
         ({"schedule": "linaer"}, UnknownNameError, "Did you mean 'linear'"),
         ({"precision": "fp32 "}, UnknownNameError, "unknown precision"),
+        ({"optimizer": "adafactor", "parallel": "fsdp"}, TrainingError, "parallel='ddp'"),
     ],
 )
 def test_settings_that_cannot_be_meant(changes, error, words):
