@@ -155,12 +155,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """End of a recipe's name -> changes to the config: Tables 4 and 5. All have twelve layers."""
 
 _FINE = Settings(epochs=3, batch_size=16, lr=3e-4, max_length=128)
+_LAPTOP = {"train": 1000, "select": 200, "epochs": 4, "lr": 1e-4}
+"""Of 1e-4, 3e-4 and 1e-3 for albert-mini on SST-2, with a fourth seed and the rows that choose: 67.5, 66.5, 53 %."""
+
 
 
 def _scales(task: str, **laptop: Any) -> dict[str, dict[str, Any]]:
     return {
         "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
-        "laptop": {"train": 400, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
+        "laptop": {**_LAPTOP, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
                    "precision": "bf16", **laptop},
         "gpu": {"select": 500, "precision": "bf16"},
     }  # fmt: skip
@@ -189,7 +192,7 @@ RECIPES: tuple[Recipe, ...] = (
             settings=dataclasses.replace(_FINE, max_length=64),
             scales={
                 "smoke": {"train": 32, "select": 16, "dev": 16, "epochs": 1, "max_length": 32},
-                "laptop": {"train": 200, "select": 50, "dev": 250, "precision": "bf16"},
+                "laptop": {"train": 250, "select": 50, "dev": 250, "epochs": 4, "lr": 1e-4, "precision": "bf16"},
             },
         )
         for model in MODELS

@@ -255,6 +255,20 @@ def test_without_three_seeds_nothing_is_said_but_what_it_would_take(made_up, tmp
     assert row.command == "mpolab run mpop-tab3 --scale laptop --data-dir DIR"
 
 
+def test_tasks_that_were_not_run_are_left_out_and_named(made_up):
+    """Two tasks, one of which has two seeds only: the other decides, and the row says that it stands alone."""
+    both = Compared(((one("one"), one("two")), (one("two"), 45.0)), "higher", "gain")
+    made_up("one", "laptop", {0: 51, 1: 61.1, 2: 70.9})
+    results = made_up("two", "laptop", {0: 50, 1: 60})
+    assert verdict(results, both).verdict == "not run"
+    made_up("two", "laptop", {2: 70})
+    assert verdict(results, both).ours.endswith("6 pairs")
+    aside = Compared(((one("two"), 45.0), (one("one"), one("two"))), "higher", "gain")
+    (results / "one" / "laptop-seed1.json").unlink()
+    row = verdict(results, aside)
+    assert row.ours.endswith("3 pairs; not run: one") and {Path(name).parent.name for name in row.record} == {"two"}
+
+
 def test_records_that_make_no_pair_are_an_error(made_up):
     made_up("one", "laptop", {0: 51, 1: 62, 2: 73})
     results = made_up("two", "laptop", {0: 51, 1: 62, 2: 73}, rows="bb")
@@ -463,6 +477,33 @@ def test_an_interval_is_drawn_where_it_is():
     reach = 3.0 * 1.15
     assert x == pytest.approx([100 * (1 - 1 / reach), 100 * (1 + 3 / reach)], abs=0.1)
     assert "95 % from -1.0 to 3.0" in drawn
+
+
+# -- in notebooks ----------------------------------------------------------------------------------------
+
+
+def test_items_show_their_rows(rows):
+    shown = ledger.verdicts_on("mpop-fig2", "mpoe-tab3", results=ROOT / "results")
+    wanted = [row for item in ("mpop-fig2", "mpoe-tab3") for row in rows if row.item == item]
+    assert list(shown.rows) == wanted and len(wanted) > 4
+    assert repr(shown) == pages.plain(wanted) and shown._repr_html_().count("<tr id=") == len(wanted)
+    with pytest.raises(UnknownNameError, match="mpop-fig2"):
+        ledger.verdicts_on("mpop-fig22")
+
+
+def test_every_item_with_claims_ends_a_section_of_a_notebook():
+    seen = {}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        for cell, after in zip(cells, [*cells[1:], None]):
+            if cell.cell_type == "code" and "verdicts_on(" in cell.source and "import verdicts_on" not in cell.source:
+                (call,) = re.findall(r"^verdicts_on\((.*)\)$", cell.source, re.M)
+                seen |= dict.fromkeys(re.findall(r'"([a-z0-9-]+)"', call), path.name)
+                assert after is None or after.source.startswith("#"), cell.source  # the next section begins
+    assert set(seen) == {claim.item for claim in papers.CLAIMS.values()}
+    for item, name in seen.items():
+        number = {"mpop": ("01", "02"), "mpobert": ("03",), "mpoe": ("04",)}[item.split("-")[0]]
+        assert name.startswith(number), (item, name)
 
 
 # -- ids -------------------------------------------------------------------------------------------------

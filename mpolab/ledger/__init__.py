@@ -15,11 +15,13 @@ from .build import at, build, row_named, summary
 from .evidence import EVIDENCE
 from .items import item_command, recipes_of, run_item, runnable, work
 from .row import VERDICTS, Row
+from .shown import Shown, verdicts_on
 
 __all__ = [
     "EVIDENCE",
     "VERDICTS",
     "Row",
+    "Shown",
     "at",
     "build",
     "item_command",
@@ -28,5 +30,6 @@ __all__ = [
     "run_item",
     "runnable",
     "summary",
+    "verdicts_on",
     "work",
 ]

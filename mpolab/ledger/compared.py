@@ -68,6 +68,13 @@ def one(recipe: str, where: str = MAIN) -> Measured:
 
 
 Second = Measured | float
+Pair = tuple[Measured, Second]
+
+
+def _recipes(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Every recipe once, in order."""
+    measured = [part for pair in pairs for part in pair if isinstance(part, Measured)]
+    return tuple(dict.fromkeys(name for part in measured for name in part.recipes))
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Compared:
     where none is meant.
     """
 
-    pairs: tuple[tuple[Measured, Second], ...]
+    pairs: tuple[Pair, ...]
     direction: str
     about: str
     margin: float = 0.0
@@ -98,40 +105,33 @@ class Compared:
     @cached_property
     def recipes(self) -> tuple[str, ...]:
         """Every recipe once, in order."""
-        measured = [part for pair in self.pairs for part in pair if isinstance(part, Measured)]
-        return tuple(dict.fromkeys(name for part in measured for name in part.recipes))
+        return _recipes(self.pairs)
 
     def scales(self) -> tuple[str, ...]:
         """Those that all of its recipes have, from the smallest."""
         return tuple(scale for scale in SCALES if all(scale in recipe_named(name).scales for name in self.recipes))
 
     def found(self, results: Path) -> Found | None:
-        """The largest scale with records of three seeds or more for every pair; None where there is none.
+        """The largest scale with records of three seeds or more for every pair; where there is none, what the pairs say
+        that have them, at the scale that has most such pairs. None without any.
 
         Raises CheckpointError for a record that another version of its recipe made, LedgerError where two that are
         compared had other rows.
         """
+        best: tuple[Pair, ...] = ()
+        at = None
         for scale in reversed(self.scales()):
-            seeds = self._seeds(scale, results)
-            if len(seeds) >= LEAST_SEEDS:
-                return self._at(scale, seeds, results)
-        return None
+            whole = tuple(pair for pair in self.pairs if len(_seeds((pair,), scale, results)) >= LEAST_SEEDS)
+            if len(whole) > len(best) and len(_seeds(whole, scale, results)) >= LEAST_SEEDS:
+                best, at = whole, scale
+        return None if at is None else self._at(best, at, _seeds(best, at, results), results)
 
-    def _seeds(self, scale: str, results: Path) -> tuple[int, ...]:
-        """The reported seeds of which every recipe has a record at that scale."""
-        reported = set.intersection(*(set(recipe_named(name).seeds) for name in self.recipes))
-        there = (
-            seed
-            for seed in sorted(reported)
-            if all(runs.record_path(name, scale, seed, results).is_file() for name in self.recipes)
-        )
-        return tuple(there)
-
-    def _at(self, scale: str, seeds: Sequence[int], results: Path) -> Found:
+    def _at(self, pairs: Sequence[Pair], scale: str, seeds: Sequence[int], results: Path) -> Found:
+        names = _recipes(pairs)
         records = {(name, seed): _record(recipe_named(name), scale, seed, results)
-                   for name in self.recipes for seed in seeds}  # fmt: skip
+                   for name in names for seed in seeds}  # fmt: skip
         first, second = [], []
-        for a, b in self.pairs:
+        for a, b in pairs:
             for seed in seeds:
                 mine = [records[name, seed] for name in a.recipes]
                 first.append(a.of(mine))
@@ -141,8 +141,9 @@ class Compared:
                 others = [records[name, seed] for name in b.recipes]
                 _check_rows(mine, others)
                 second.append(b.of(others))
-        files = tuple(f"results/{name}/{scale}-seed{seed}.json" for name in self.recipes for seed in seeds)
-        return Found(difference(first, second), scale, tuple(seeds), files)
+        files = tuple(f"results/{name}/{scale}-seed{seed}.json" for name in names for seed in seeds)
+        left_out = tuple(pair[0].recipes[0] for pair in self.pairs if pair not in pairs)
+        return Found(difference(first, second), scale, tuple(seeds), files, left_out)
 
     def verdict(self, found: Found) -> str:
         outcome = found.difference.outcome(self.direction, self.margin)
@@ -152,17 +153,32 @@ class Compared:
 
     def ours(self, found: Found) -> str:
         wanted = f" (alike would be within {self.margin:g})" if self.margin else ""
-        return f"{self.about}: {found.difference}, {found.difference.pairs} pairs{wanted}"
+        without = f"; not run: {', '.join(found.left_out)}" if found.left_out else ""
+        return f"{self.about}: {found.difference}, {found.difference.pairs} pairs{wanted}{without}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the records say: the difference, at which scale, by which seeds, in which files."""
+    """What the records say: the difference, at which scale, by which seeds, in which files. left_out: of each pair that
+    has no records of three seeds there, its first recipe.
+    """
 
     difference: Difference
     scale: str
     seeds: tuple[int, ...]
     files: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def _seeds(pairs: Sequence[Pair], scale: str, results: Path) -> tuple[int, ...]:
+    """The reported seeds of which every recipe of the pairs has a record at that scale."""
+    names = _recipes(pairs)
+    reported = set.intersection(*(set(recipe_named(name).seeds) for name in names))
+    return tuple(
+        seed
+        for seed in sorted(reported)
+        if all(runs.record_path(name, scale, seed, results).is_file() for name in names)
+    )
 
 
 def _check_rows(first: Sequence[Record], second: Sequence[Record]) -> None:

@@ -109,11 +109,15 @@ def page(rows: Sequence[Row]) -> str:
         parts.append(f"<h2>{html.escape(paper)}</h2><p>{html.escape(about)}</p>")
         for item, mine in groupby(group, key=lambda row: row.item):
             parts.append(f'<h3 id="{item}">{html.escape(label(item))} <code>{item}</code></h3>')
-            parts.append("<table><tr><th>claim</th><th>printed</th><th>ours</th><th>verdict</th></tr>")
-            parts += [_line(row) for row in mine]
-            parts.append("</table>")
+            parts.append(table(list(mine)))
     parts.append("</body></html>\n")
     return "\n".join(parts)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """HTML: a line a claim."""
+    head = "<table><tr><th>claim</th><th>printed</th><th>ours</th><th>verdict</th></tr>"
+    return "\n".join([head, *(_line(row) for row in rows), "</table>"])
 
 
 def _line(row: Row) -> str:

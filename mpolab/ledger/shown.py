@@ -1,0 +1,39 @@
+"""Rows of the ledger in a notebook: the last line of a section that teaches a claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..papers import CLAIMS, check_item
+from .build import build
+from .evidence import EVIDENCE
+from .pages import plain, table
+from .row import Row
+
+_STYLE = "<style>.mpolab-ledger td, .mpolab-ledger th { text-align: left !important; vertical-align: top }</style>"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Rows that show themselves: a table in a notebook, blocks of text elsewhere."""
+
+    rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        return plain(self.rows)
+
+    def _repr_html_(self) -> str:
+        return f'{_STYLE}<div class="mpolab-ledger">{table(self.rows)}</div>'
+
+
+def verdicts_on(*items: str, results: Path | None = None) -> Shown:
+    """What the ledger says about equations, algorithms, tables or figures, by their ids, such as "mpop-fig2".
+
+    results: the folder of records, None = the usual one. Only these items' claims are worked out. Raises
+    UnknownNameError for an id that is none, and what `build` raises. In every notebook; `mpolab ledger` has all rows.
+    """
+    for item in items:
+        check_item(item)
+    wanted = {claim.id: claim for item in items for claim in CLAIMS.values() if claim.item == item}
+    return Shown(tuple(build(results, wanted, {id: EVIDENCE[id] for id in wanted})))
