@@ -159,7 +159,6 @@ _LAPTOP = {"train": 1000, "select": 200, "epochs": 4, "lr": 1e-4}
 """Of 1e-4, 3e-4 and 1e-3 for albert-mini on SST-2, with a fourth seed and the rows that choose: 67.5, 66.5, 53 %."""
 
 
-
 def _scales(task: str, **laptop: Any) -> dict[str, dict[str, Any]]:
     return {
         "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},

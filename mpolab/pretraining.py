@@ -29,9 +29,10 @@ from .jobs import Job, Method, Recipe
 from .mpobert_config import PRESETS
 from .mpobert_init import INITS
 from .ngrams import Counts, contexts, floors
+from .phases import Phase, run_phases
 from .pretrained import load_pretrained, quiet_transformers
 from .settings import Settings
-from .training import Outcome, pretrain
+from .training import Outcome
 from .vocabulary import train_tokenizer
 from .whole import whole_folder
 
@@ -193,19 +194,19 @@ def train(job: Job) -> Outcome:
     phases = [_Phase(*phase) for phase in asked["phases"] or [[final, 1.0, job.settings.lr]]]
     if phases[-1].layers != final:
         raise TrainingError(f"phases={phases!r} must end with the model's {final} layers.")
-    steps = _steps(job.settings.max_steps, [phase.share for phase in phases])
-    outcomes = []
-    for number, (phase, count) in enumerate(zip(phases, steps)):
-        job.model.config.num_hidden_layers = phase.layers
-        last = number == len(phases) - 1
-        schedule = job.settings.schedule if last else "constant"
-        settings = dataclasses.replace(job.settings, max_steps=count, schedule=schedule, lr=phase.lr)
-        out = job.out / f"phase-{number}" if len(phases) > 1 else job.out
-        data = dataclasses.replace(job.data if last else _without_test(job.data), masked=phase.masked)
-        outcomes.append(
-            pretrain(job.model, job.tokenizer, data, settings, job.seed + number, out, progress=job.progress)
-        )
-    outcome = _joined(outcomes)
+
+    def layers(count: int) -> None:
+        job.model.config.num_hidden_layers = count
+
+    outcome, steps = run_phases(
+        job,
+        [
+            Phase(
+                phase.share, phase.lr, dataclasses.replace(job.data, masked=phase.masked), partial(layers, phase.layers)
+            )
+            for phase in phases
+        ],
+    )
     if len(phases) > 1:
         job.extra["phases"] = [
             {"layers": phase.layers, "steps": count, "lr": phase.lr}
@@ -231,36 +232,6 @@ class _Phase(NamedTuple):
     share: float
     lr: float
     masked: float = MASKED_SHARE
-
-
-def _without_test(corpus: segments.TokenData) -> segments.TokenData:
-    return dataclasses.replace(corpus, splits={k: tokens for k, tokens in corpus.splits.items() if k != "test"})
-
-
-def _steps(total: int | None, shares: Sequence[float]) -> list[int | None]:
-    if total is None:
-        return [None]
-    ends = [round(total * sum(shares[: k + 1])) for k in range(len(shares))]
-    return [max(1, end - begin) for begin, end in zip([0, *ends], ends)]
-
-
-def _joined(outcomes: list[Outcome]) -> Outcome:
-    """Several phases as one training: the scores of the last, all curves one after the other."""
-    last, before = outcomes[-1], 0
-    curve, evaluations = [], []
-    for outcome in outcomes:
-        curve += [{**entry, "step": entry["step"] + before} for entry in outcome.curve]
-        evaluations += [{**entry, "step": entry["step"] + before} for entry in outcome.evaluations]
-        before += outcome.steps
-    return dataclasses.replace(
-        last,
-        curve=curve,
-        evaluations=evaluations,
-        steps=before,
-        best_step=None if last.best_step is None else before - last.steps + last.best_step,
-        seconds=sum(outcome.seconds for outcome in outcomes),
-        peak_bytes=max(outcome.peak_bytes for outcome in outcomes),
-    )
 
 
 def interval(share: float, number: int) -> list[float]:

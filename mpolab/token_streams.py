@@ -28,8 +28,8 @@ from .token_files import folder_name, found_or_made, is_whole, load_arrays, spre
 from .whole import whole_folder
 
 FORMAT = "mpolab.stream/1"
-HIDDEN_SHARE, SPAN = 0.15, 3.0
-"""Of a window's tokens T5 hides so many, in spans of so many on average (section 3.3.4: its choice)."""
+T5_SPANS = (0.15, 3.0)
+"""Of a window's tokens T5 hides such a share, in spans of so many on average (section 3.3.4: its choice)."""
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 LONGEST = 1 << 17  # characters after which a paragraph without an end is cut at white space
@@ -142,7 +142,8 @@ class Corrupted(Windows):
 
         source: Thank you <0> me to your party <1> .  </s>        target: <0> for inviting <1> last week </s>
 
-    sentinels: the numbers of the special tokens that stand for the spans, the first first.
+    sentinels: the numbers of the special tokens that stand for the spans, the first first. spans: (share of the tokens
+    that is hidden, mean length of a span).
     """
 
     def __init__(
@@ -153,21 +154,22 @@ class Corrupted(Windows):
         seed: int,
         sentinels: Sequence[int],
         numbers: Sequence[int] | None = None,
+        spans: tuple[float, float] = T5_SPANS,
     ):
         super().__init__(ids, length, numbers)
-        spans = spans_in(length)[1]
-        if spans > len(sentinels):
+        count = spans_in(length, spans)[1]
+        if count > len(sentinels):
             raise TrainingError(
-                f"a window of {length} tokens has {spans} hidden spans, and the vocabulary names {len(sentinels)}: "
+                f"a window of {length} tokens has {count} hidden spans, and the vocabulary names {len(sentinels)}: "
                 "shorter windows, or a vocabulary with more sentinels."
             )
-        self.seed, self.sentinels, self.end = seed, list(sentinels), tokenizer.eos_token_id
+        self.seed, self.sentinels, self.spans, self.end = seed, list(sentinels), spans, tokenizer.eos_token_id
         self.score = _hidden_perplexity
 
     def hidden(self, epoch: int, number: int) -> np.ndarray:
         """(tokens of the row,) of booleans."""
         span = self.span(number)
-        return hidden_spans(span.stop - span.start, stream(self.seed, epoch, number))
+        return hidden_spans(span.stop - span.start, stream(self.seed, epoch, number), self.spans)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Feature:
         epoch, number = key if isinstance(key, tuple) else (-1, key)
@@ -189,20 +191,21 @@ def windows_in(ids: np.ndarray, length: int) -> int:
     return whole + (rest > 1)
 
 
-def spans_in(length: int) -> tuple[int, int]:
+def spans_in(length: int, spans: tuple[float, float] = T5_SPANS) -> tuple[int, int]:
     """(hidden tokens, spans) of a window; at least one of each, and one token stays."""
-    hidden = min(max(round(length * HIDDEN_SHARE), 1), length - 1)
-    return hidden, min(max(round(hidden / SPAN), 1), length - hidden)
+    share, span = spans
+    hidden = min(max(round(length * share), 1), length - 1)
+    return hidden, min(max(round(hidden / span), 1), length - hidden)
 
 
-def hidden_spans(length: int, generator: torch.Generator) -> np.ndarray:
+def hidden_spans(length: int, generator: torch.Generator, spans: tuple[float, float] = T5_SPANS) -> np.ndarray:
     """(length,) of booleans: spans of random lengths, with tokens that stay before each of them, as in T5's own code.
 
     All ways to divide the hidden tokens into spans, and those that stay into gaps, are equally likely.
     """
-    hidden, spans = spans_in(length)
-    lengths = np.stack([_divided(length - hidden, spans, generator), _divided(hidden, spans, generator)], 1)
-    return np.repeat(np.tile([False, True], spans), lengths.ravel())  # gap, span, gap, span, ...
+    hidden, count = spans_in(length, spans)
+    lengths = np.stack([_divided(length - hidden, count, generator), _divided(hidden, count, generator)], 1)
+    return np.repeat(np.tile([False, True], count), lengths.ravel())  # gap, span, gap, span, ...
 
 
 def _divided(total: int, parts: int, generator: torch.Generator) -> np.ndarray:
@@ -246,8 +249,9 @@ class StreamData:
     """A text's splits as streams of tokens, ready for `training.pretrain`.
 
     splits: "train"; "valid", by which a step is chosen; "test", which is scored once: ids (tokens,) of each. length:
-    tokens of a window. sentinels: None = the next token is predicted (causal); else spans are hidden. about: JSON for a
-    record. most: windows of a split that are used, spread evenly over it; those that it does not name are used whole.
+    tokens of a window. sentinels: None = the next token is predicted (causal); else spans are hidden. spans: share and
+    mean length of those of "train"; the other splits hide what T5 hides. about: JSON for a record. most: windows of a
+    split that are used, spread evenly over it; those that it does not name are used whole.
     """
 
     name: str
@@ -256,6 +260,7 @@ class StreamData:
     sentinels: tuple[int, ...] | None = None
     about: dict[str, Any] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
+    spans: tuple[float, float] = T5_SPANS
 
     def rows(self, split: str, tokenizer: Any, seed: int) -> Windows:
         if split not in self.splits:
@@ -263,7 +268,8 @@ class StreamData:
         ids, numbers = self.splits[split], self._numbers(split)
         if self.sentinels is None:
             return Windows(ids, self.length, numbers)
-        return Corrupted(ids, self.length, tokenizer, seed, self.sentinels, numbers)
+        spans = self.spans if split == "train" else T5_SPANS
+        return Corrupted(ids, self.length, tokenizer, seed, self.sentinels, numbers, spans)
 
     def _numbers(self, split: str) -> Sequence[int]:
         return spread(windows_in(self.splits[split], self.length), self.most.get(split))

@@ -7,6 +7,8 @@ MPOE (Gao et al. 2022) section 4 turns into mixtures of experts, at the size of 
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -18,9 +20,10 @@ from .errors import TrainingError
 from .jobs import Job, Method, Recipe
 from .kneser_ney import KneserNey
 from .metrics import perplexity_of
+from .phases import Phase, run_phases
 from .pretraining import cache, leave_model, models_folder, of_text, seeded
 from .settings import Settings
-from .training import Outcome, pretrain
+from .training import Outcome
 from .vocabulary import GPT2_SPECIAL, SENTINELS, T5_SPECIAL, train_byte_tokenizer
 
 GPT2_MINI: dict[str, Any] = {
@@ -55,6 +58,12 @@ ATTENTION = "eager"
 OPTIONS: dict[str, Any] = {"shape": {}, "vocabulary": 5000, "separator": SEPARATOR}
 """shape: entries of the config, in place of GPT2_MINI's or T5_MINI's. vocabulary: entries at most. separator: see
 `load_text`.
+"""
+
+T5_OPTIONS: dict[str, Any] = {**OPTIONS, "phases": None}
+"""phases: [[share of the steps, learning rate, share of the tokens that is hidden, mean length of a span], ...]: many
+hidden tokens first, so that more is learnt from a window (UL2, Tay et al. 2022, mixes such rows with T5's); None = as
+in T5 from the first to the last step. Held-out text is always hidden as in T5.
 """
 
 
@@ -94,6 +103,22 @@ def t5_from_nothing(job: Job) -> None:
     tokenize(job, splits)
 
 
+def check_phases(job: Job) -> None:
+    """Raises TrainingError for phases that cannot be meant."""
+    phases = job.recipe.options.get("phases")
+    if phases is None:
+        return
+    if not phases or not all(len(phase) == 4 for phase in phases):
+        raise TrainingError(f"phases={phases!r}: expected [[share of the steps, lr, hidden share, mean span], ...].")
+    shares = [phase[0] for phase in phases]
+    if any(share <= 0 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-9):
+        raise TrainingError(f"phases={phases!r}: the first entries are shares of the steps and add up to 1.")
+    if not all(lr > 0 and 0 < hidden < 1 <= span for _, lr, hidden, span in phases):
+        raise TrainingError(f"phases={phases!r}: a rate above 0, a share between 0 and 1, a span of at least 1.")
+    if job.settings.max_steps is None:
+        raise TrainingError("phases are shares of max_steps, and the recipe gives epochs.")
+
+
 def sentinels_of(tokenizer: Any) -> list[int]:
     """The numbers of T5's sentinels, the first first. Raises TrainingError for a tokenizer without them."""
     words = tokenizer.get_vocab()
@@ -114,11 +139,24 @@ def tokenize(job: Job, splits: Mapping[str, Any]) -> None:
 
 def train(job: Job) -> Outcome:
     """The training; the record gets the n-grams' perplexity on the same tokens, and where the model is."""
-    outcome = pretrain(job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, progress=job.progress)
+    asked = _phases(job)
+    phases = [
+        Phase(share, lr, dataclasses.replace(job.data, spans=(hidden, span))) for share, lr, hidden, span in asked
+    ]
+    outcome, steps = run_phases(job, phases)
+    if len(phases) > 1:
+        job.extra["phases"] = [
+            {"steps": count, "lr": lr, "hidden": hidden, "span": span}
+            for count, (_, lr, hidden, span) in zip(steps, asked)
+        ]
     if int(os.environ.get("RANK", "0")) == 0:
         job.extra["floors"] = floors(job)
         job.extra["weights"] = leave_model(job, models_folder() / f"{job.recipe.name}-{job.scale}-seed{job.seed}")
     return outcome
+
+
+def _phases(job: Job) -> list[list[float]]:
+    return job.recipe.options.get("phases") or [[1.0, job.settings.lr, *token_streams.T5_SPANS]]
 
 
 def floors(job: Job) -> dict[str, dict[str, float]]:
@@ -127,7 +165,8 @@ def floors(job: Job) -> dict[str, dict[str, float]]:
     The n-grams see the tokens before each, hidden or not, those of earlier windows too; T5 sees both sides of a span.
     """
     size, splits = len(job.tokenizer), job.data.splits
-    chosen = job.data.rows("test", job.tokenizer, job.seed).predicted()
+    seed = job.seed + len(_phases(job)) - 1  # that of the last phase, which scored the same hidden tokens
+    chosen = job.data.rows("test", job.tokenizer, seed).predicted()
     counts = {"unigram": 1, f"{ORDER}-gram": ORDER}
     found = {
         name: KneserNey(splits["train"], size, order).nll(splits["test"], chosen) for name, order in counts.items()
@@ -141,7 +180,8 @@ METHODS: dict[str, Method] = {
         needs_model=False,
     ),
     "pretrain_t5": Method(
-        "a T5 pre-trained from nothing on hidden spans", t5_from_nothing, train, tuple(OPTIONS), needs_model=False
+        "a T5 pre-trained from nothing on hidden spans", t5_from_nothing, train, tuple(T5_OPTIONS), check_phases,
+        needs_model=False,
     ),
 }  # fmt: skip
 
@@ -178,7 +218,7 @@ RECIPES: tuple[Recipe, ...] = (
         model="",
         method="pretrain_t5",
         options=_NOVELS,
-        settings=_ADAMW,
+        settings=dataclasses.replace(_ADAMW, optimizer="adafactor", lr=2e-2, betas=(0.0, 0.999), weight_decay=0.0),
         scales={
             "smoke": {
                 **_SMOKE,
@@ -187,7 +227,12 @@ RECIPES: tuple[Recipe, ...] = (
                     **_NOVELS,
                 },
             },
-            "laptop": {"max_steps": 5000, "dev": 2000},
+            "laptop": {
+                "max_steps": 10_000,
+                "dev": 2000,
+                "eval_every": 1000,
+                "options": {"phases": [[0.7, 2e-2, 0.5, 6.0], [0.3, 1e-2, 0.15, 3.0]], **_NOVELS},
+            },
             "gpu": _GPU,
         },
         seeds=(0,),

@@ -148,6 +148,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     },
     "depth": {"mpobert_config", "mpobert_init", "mpobert", "lamb", "runs"},
     "probing": {"data", "tasks", "folders", "sampling", "grammar", "whole"},
+    "phases": {"jobs", "training"},
     "pretraining": {
         "corpora",
         "features",
@@ -156,6 +157,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "mpobert_config",
         "mpobert_init",
         "ngrams",
+        "phases",
         "pretrained",
         "runs",
         "segments",
@@ -169,6 +171,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "jobs",
         "kneser_ney",
         "metrics",
+        "phases",
         "pretraining",
         "segments",
         "settings",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AlbertConfig, AlbertForPreTraining, TrainerCallback
 
-from mpolab import pretraining, recipes, segments, training
+from mpolab import phases, pretraining, recipes, segments, training
 from mpolab.errors import DataError, DataNotFoundError, TrainingError, UnknownNameError
 from mpolab.features import IGNORE, collator
 from mpolab.jobs import Recipe
@@ -194,7 +194,7 @@ def test_a_run_leaves_a_record_and_a_model_that_goes_on_as_mpobert(folder, tmp_p
 
 
 def test_each_phase_has_its_layers_its_rate_and_no_look_at_the_test_split(folder, monkeypatch):
-    calls, plain = [], pretraining.pretrain
+    calls, plain = [], phases.pretrain
 
     def spy(model, tokenizer, data, settings, seed, out, **options):
         applied = []
@@ -207,7 +207,7 @@ def test_each_phase_has_its_layers_its_rate_and_no_look_at_the_test_split(folder
         assert ("test" in data.splits) == (len(calls) == 2)
         return outcome
 
-    monkeypatch.setattr(pretraining, "pretrain", spy)
+    monkeypatch.setattr(phases, "pretrain", spy)
     recipes.run(recipe(name="spied"), "smoke", 4, data_dir=folder, progress=False)
     assert calls == [(1, "constant", 2e-3, 3, 4), (2, "linear", 1e-3, 3, 5)]
 
@@ -251,8 +251,8 @@ def test_the_offline_text_stands_apart(tmp_path, monkeypatch):
 
 
 def test_phases_and_steps():
-    assert pretraining._steps(10, [0.25, 0.25, 0.5]) == [2, 3, 5]
-    assert sum(pretraining._steps(1001, [0.3, 0.3, 0.4])) == 1001
+    assert phases.steps_of(10, [0.25, 0.25, 0.5]) == [2, 3, 5]
+    assert sum(phases.steps_of(1001, [0.3, 0.3, 0.4])) == 1001
 
 
 def test_sinusoids_by_hand_and_neighbours_by_one_rotation():

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 import torch
 
-from mpolab import training, writers
+from mpolab import phases, training, writers
+from mpolab.errors import TrainingError
 from mpolab.kneser_ney import KneserNey
 from mpolab.pretrained import load_pretrained
 from mpolab.pretraining import models_folder
@@ -105,9 +106,52 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(folder, tmp_path, monkey
 
         return training.pretrain(*arguments, callbacks=[*callbacks, Killer()], **options)
 
-    monkeypatch.setattr(writers, "pretrain", partial(killed))
+    monkeypatch.setattr(phases, "pretrain", partial(killed))
     with pytest.raises(Stop):
         run(small, "smoke", data_dir=folder, progress=False, results=tmp_path / "broken")
-    monkeypatch.setattr(writers, "pretrain", training.pretrain)
+    monkeypatch.setattr(phases, "pretrain", training.pretrain)
     again = run(small, "smoke", data_dir=folder, progress=False, results=tmp_path / "broken")
     assert again.extra["weights"] == whole.extra["weights"] and again.scores == whole.scores
+
+
+def test_t5_in_phases(folder, tmp_path):
+    """More is hidden at first; held-out text is hidden as ever, and the floor counts the tokens that were scored."""
+    base = recipe("t5-mini", max_steps=12, eval_every=6)
+    options = {**base.options, "phases": [[0.5, 2e-2, 0.5, 6.0], [0.5, 1e-2, 0.15, 3.0]]}
+    seen = []
+
+    def spy(model, tokenizer, data, settings, seed, out, **more):
+        train, test = data.rows("train", tokenizer, seed), data.rows("valid", tokenizer, seed)
+        seen.append((int(train.hidden(0, 0).sum()), int(test.hidden(-1, 0).sum()), settings.lr, settings.max_steps))
+        outcome = training.pretrain(model, tokenizer, data, settings, seed, out, **more)
+        if "test" in data.splits:
+            seen.append(int(data.rows("test", tokenizer, seed).predicted().sum()))
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phases, "pretrain", spy)
+        record = run(dataclasses.replace(base, options=options), "smoke", data_dir=folder, progress=False,
+                     results=tmp_path / "r")  # fmt: skip
+    assert seen[:2] == [(16, 5, 2e-2, 6), (5, 5, 1e-2, 6)] and record.steps == 12  # .5 * 32; .15 * 32 = 4.8
+    assert record.extra["floors"]["5-gram"]["tokens"] == seen[2]
+    assert record.extra["phases"] == [
+        {"steps": 6, "lr": 2e-2, "hidden": 0.5, "span": 6.0}, {"steps": 6, "lr": 1e-2, "hidden": 0.15, "span": 3.0},
+    ]  # fmt: skip
+    assert [entry["step"] for entry in record.evaluations] == [6, 12]
+
+
+@pytest.mark.parametrize(
+    "asked_for, words",
+    [
+        ([], "expected"),
+        ([[1.0, 1e-2, 0.5]], "expected"),
+        ([[0.5, 1e-2, 0.5, 3.0]], "add up to 1"),
+        ([[1.0, 1e-2, 1.5, 3.0]], "between 0 and 1"),
+        ([[1.0, 1e-2, 0.5, 0.5]], "at least 1"),
+    ],
+)
+def test_phases_that_cannot_be_meant(folder, tmp_path, asked_for, words):
+    base = recipe("t5-mini")
+    asked = dataclasses.replace(base, options={**base.options, "phases": asked_for})
+    with pytest.raises(TrainingError, match=words):
+        run(asked, "smoke", data_dir=folder, progress=False, results=tmp_path / "r")
