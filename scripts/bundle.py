@@ -27,14 +27,7 @@ def card(record: runs.Record) -> str:
     about = recipe_named(record.recipe)
     data, settings = record.data, record.fields["settings"]
     phases = record.extra.get("phases")
-    grown = ""
-    if phases:
-        parts = ", ".join(
-            f"{e['steps']:,} steps with {e['layers']} at rate {e['lr']:g}"
-            + (f", {e['masked']:.0%} hidden" if "masked" in e else "")
-            for e in phases
-        )
-        grown = f"The layer was applied fewer times at first: {parts}. "
+    grown = _phases(phases) if phases else ""
     versions = ", ".join(f"{name} {record.versions[name]}" for name in ("torch", "transformers", "tokenizers"))
     files = "; ".join(f"{name} (sha256 {entry['sha256'][:12]})" for name, entry in data["files"].items())
     learned = _of_an_encoder if "sop_interval" in record.extra else _of_a_writer
@@ -63,6 +56,23 @@ def card(record: runs.Record) -> str:
 {grown}{learned(record)}
 Licence: Apache-2.0, as the project.
 """
+
+
+def _phases(phases: list[dict]) -> str:
+    """A sentence about a training in phases: of layers (an ALBERT), or of hidden spans (a T5)."""
+    if "layers" in phases[0]:
+        parts = ", ".join(
+            f"{e['steps']:,} steps with {e['layers']} at rate {e['lr']:g}"
+            + (f", {e['masked']:.0%} hidden" if "masked" in e else "")
+            for e in phases
+        )
+        return f"The layer was applied fewer times at first: {parts}. "
+    parts = ", then ".join(
+        f"{e['steps']:,} steps at rate {e['lr']:g} with {e['hidden']:.0%} of the tokens hidden, {e['span']:g} in a row "
+        "on average"
+        for e in phases
+    )
+    return f"More was hidden at first: {parts}. "
 
 
 def _evenly(curve: list[dict]) -> list[dict]:
