@@ -467,7 +467,7 @@ def test_an_interval_is_drawn_where_it_is():
 
 # -- ids -------------------------------------------------------------------------------------------------
 
-UNPOINTED = {"mpoe-tab2"}
+UNPOINTED: set[str] = set()
 """Ids that nothing points to yet. It may only become shorter: what implements one names it, and it leaves this list."""
 
 _RANGE = re.compile(r"([a-z]+-[a-z]+)(\d+) to \1(\d+)")
