@@ -26,9 +26,9 @@ from .settings import Settings
 from .text_to_text import label_words
 from .training import Outcome, fine_tune
 
-_OF_MPOE = ("kind", "experts", "top_k", "mask_probability", "plan", "router", "neurons", "snapshots")
+_FROM_MPOE = ("kind", "experts", "top_k", "mask_probability", "plan", "router", "neurons", "snapshots")
 
-OPTIONS: dict[str, Any] = {name: mpoe.OPTIONS[name] for name in _OF_MPOE} | {"paper_splits": False}
+OPTIONS: dict[str, Any] = {name: mpoe.OPTIONS[name] for name in _FROM_MPOE} | {"paper_splits": False}
 """As `mpoe.OPTIONS`. paper_splits: whether half of a small task's dev set chooses (`text_to_text.paper_splits`)."""
 
 TOGETHER_OPTIONS: dict[str, Any] = OPTIONS | {"temperature": 1.0}
@@ -106,12 +106,13 @@ TASKS = ("SST-2", "MRPC", "RTE", "STS-B")
 _ROOM = {"eval_capacity_factor": None}
 """Outside training: all answers begin with one token, which would fill one expert and leave the rest without."""
 
-_OWN = ("kind", "experts", "top_k", "mask_probability", "plan", "router")  # of a variant: what the model is
+_MODEL = ("kind", "experts", "top_k", "mask_probability", "plan", "router")  # of a variant: what the model is
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     name: (
         about,
-        {key: value for key, value in options.items() if key in _OWN} | ({"router": _ROOM} if name == "switch" else {}),
+        {key: value for key, value in options.items() if key in _MODEL}
+        | ({"router": _ROOM} if name == "switch" else {}),
     )
     for name, (about, options) in mpoe.VARIANTS.items()
     if name in ("dense", "switch", "moe", "mpoe", "mpoe-16", "without-sharing", "moefication")
@@ -119,9 +120,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """End of a recipe's name -> (what it is, options): those of `mpoe.VARIANTS` that Table 1 has for T5, and MPOE without
 sharing."""
 
-_TRAIN = Settings(
-    max_steps=120, batch_size=16, lr=1e-3, max_length=64, warmup=12, precision="bf16", eval_every=40, schedule="linear"
-)
+# Few and large batches, since in training the experts' matrices are made anew in each step, whatever its size. The rate
+# is that of MPOE's runs with GPT-2, chosen for neither side.
+_TRAIN = Settings(max_steps=60, batch_size=32, lr=1e-3, max_length=64, warmup=6, precision="bf16", eval_every=20)
+
 _HYPERFORMER = 10.0
 """Temperature of the draws of tasks."""
 
