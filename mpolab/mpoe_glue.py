@@ -122,7 +122,7 @@ sharing."""
 
 # Few and large batches, since in training the experts' matrices are made anew in each step, whatever its size. The rate
 # is that of MPOE's runs with GPT-2, chosen for neither side.
-_TRAIN = Settings(max_steps=60, batch_size=32, lr=1e-3, max_length=64, warmup=6, precision="bf16", eval_every=20)
+_TRAIN = Settings(max_steps=40, batch_size=32, lr=1e-3, max_length=64, warmup=4, precision="bf16", eval_every=20)
 
 _HYPERFORMER = 10.0
 """Temperature of the draws of tasks."""
