@@ -121,6 +121,12 @@ class TaskMixture:
         sizes = [len(part.splits.get("train", ())) for part in self.parts]
         return dict(zip((part.name for part in self.parts), shares(sizes, self.temperature)))
 
+    def steps(self, batch_size: int, seed: int, steps: int) -> dict[str, int]:
+        """{task: how many of the first `steps` steps of a run are of it}"""
+        sizes = [len(part.splits["train"]) for part in self.parts]
+        counts = MixedBatches(sizes, batch_size, 1, seed, self.temperature).counts(steps)
+        return dict(zip((part.name for part in self.parts), counts))
+
     @property
     def rows(self) -> dict[str, int]:
         return {split: len(rows) for split, rows in self.splits.items()}
@@ -156,7 +162,8 @@ class TaskMixture:
 
 
 class MixedRows(Rows):
-    """The tokenized rows of several tasks; "labels" is [number of the task, label], both as floats.
+    """The tokenized rows of several tasks; "labels" is [number of the task, label], both as floats, if `numbered`; a
+    text-to-text model is told the task by its source, so that labels stay as they are.
 
     parts: those of each task, None for one without this split. longest_first: for rows that are only scored, which may
     stand in any order; those of a training stay together by task. score: (outputs of all heads (rows, all outputs),
@@ -169,9 +176,10 @@ class MixedRows(Rows):
         temperature: float,
         score: Callable[[Any, Any], dict[str, float]],
         longest_first: bool = False,
+        numbered: bool = True,
     ):
         found = [
-            {**feature, "labels": [float(number), float(feature["labels"])]}
+            {**feature, "labels": [float(number), float(feature["labels"])]} if numbered else feature
             for number, part in enumerate(parts)
             for feature in (part.features if part is not None else ())
         ]

@@ -17,7 +17,6 @@ import torch
 from . import multitask
 from .errors import DataError, TrainingError, unknown
 from .jobs import Job, Method, Recipe, fine_tuned
-from .mixture import MixedBatches
 from .mpobert_init import INITS
 from .prepare import start_at_the_mean
 from .pretrained import load_pretrained
@@ -111,9 +110,7 @@ def load_with_heads(job: Job) -> None:
 def train_together(job: Job) -> Outcome:
     """One training on all tasks; the record gets how many of its steps each of them had."""
     outcome = fine_tuned(job)
-    sizes, settings = [len(part.splits["train"]) for part in job.data.parts], job.settings
-    batches = MixedBatches(sizes, settings.batch_size, 1, job.seed, job.data.temperature)
-    job.extra["steps"] = dict(zip((part.name for part in job.data.parts), batches.counts(outcome.steps)))
+    job.extra["steps"] = job.data.steps(job.settings.batch_size, job.seed, outcome.steps)
     return outcome
 
 

@@ -9,6 +9,7 @@ Items: mpoe-tab1, mpoe-tab3, mpoe-tab4.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -77,8 +78,16 @@ def check(job: Job) -> None:
 
 def prepare(job: Job) -> None:
     """The recipe's model with its experts, and the text as windows of tokens."""
+    load(job, "causal-lm")
+    tokenize(job, segments.held_out(job.data.splits))
+
+
+def load(job: Job, head: str) -> None:
+    """The recipe's model, with that head and its experts, into the job; the record gets how many parameters it had and
+    has.
+    """
     asked = {**OPTIONS, **job.recipe.options}
-    found = load_pretrained(job.recipe.model, head="causal-lm", seed=job.seed)
+    found = load_pretrained(job.recipe.model, head=head, seed=job.seed)
     if found.tokenizer is None:
         raise TrainingError(f"the model {job.recipe.model!r} ({found.origin}) has no tokenizer: it reads no text.")
     job.pretrained, job.tokenizer, job.model = found, found.tokenizer, found.model
@@ -93,7 +102,6 @@ def prepare(job: Job) -> None:
             **asked["router"],
         )  # fmt: skip
     job.extra["parameters"] = {"dense": dense, "here": _count(job.model)}
-    tokenize(job, segments.held_out(job.data.splits))
 
 
 def _count(model: torch.nn.Module) -> int:
@@ -103,12 +111,28 @@ def _count(model: torch.nn.Module) -> int:
 def train(job: Job) -> Outcome:
     """The training; the record gets the experts' snapshots, how far the centres went, and the continuations."""
     asked = {**OPTIONS, **job.recipe.options}
+    matrices = _matrices(job.model) if asked["reach"] else {}
+    outcome = followed(job, pretrain, _seen)
+    if matrices:
+        job.extra["auxiliary_share"] = shares(matrices, _matrices(job.model), TENSORS, job.seed)
+    if asked["texts"]:
+        job.extra["continuations"] = continuations.score(
+            job.model, job.tokenizer, job.data.splits["test"], asked["texts"], GIVEN, WRITTEN, job.seed
+        )
+        outcome.scores["test"] |= job.extra["continuations"]["scores"]
+    return outcome
+
+
+def followed(job: Job, fit: Callable[..., Outcome], seen: Callable[[Job], Mapping[str, torch.Tensor]]) -> Outcome:
+    """One training of the job's model by `fit` (`pretrain`, `fine_tune`); the record gets the experts' snapshots, on
+    the batch that `seen` makes, and how far the centres went: ||change|| / ||centre||.
+    """
+    asked = {**OPTIONS, **job.recipe.options}
     watch = None
     if asked["kind"] in KINDS:
-        watch = RoutingWatch(_seen(job), max(1, job.settings.max_steps // asked["snapshots"]), job.out)
+        watch = RoutingWatch(seen(job), max(1, job.settings.max_steps // asked["snapshots"]), job.out)
     before = {name: tensor.detach().clone() for name, tensor in central_tensors(job.model).items()}
-    matrices = _matrices(job.model) if asked["reach"] else {}
-    outcome = pretrain(
+    outcome = fit(
         job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, progress=job.progress,
         callbacks=() if watch is None else (watch,),
     )  # fmt: skip
@@ -119,13 +143,6 @@ def train(job: Job) -> Outcome:
             name: float((tensor.detach() - before[name]).norm() / before[name].norm())
             for name, tensor in central_tensors(job.model).items()
         }
-    if matrices:
-        job.extra["auxiliary_share"] = shares(matrices, _matrices(job.model), TENSORS, job.seed)
-    if asked["texts"]:
-        job.extra["continuations"] = continuations.score(
-            job.model, job.tokenizer, job.data.splits["test"], asked["texts"], GIVEN, WRITTEN, job.seed
-        )
-        outcome.scores["test"] |= job.extra["continuations"]["scores"]
     return outcome
 
 

@@ -228,5 +228,6 @@ KINDS: dict[str, Objective] = {
     "span": _of_rows(_span_logits, _span_sum),
     "masked": _of_tokens(shift=False),
     "causal": _of_tokens(shift=True),
+    "answer": _of_tokens(shift=False),  # of a text-to-text model: the decoder's inputs are the labels, one later
     "pretraining": Objective(_pretraining_sums, _pretraining_keep, _pretraining_mean, _pretraining_count, masked_only),
 }

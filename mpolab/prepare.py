@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import features, metrics, multitask, spans
+from . import answers, features, metrics, multitask, spans
 from .data import TaskData, TextData
 from .errors import DataError, TrainingError, unknown
 from .mixture import MixedRows, TaskMixture
@@ -93,6 +93,8 @@ _OBJECTIVES = {"single": "class", "pair": "class", "regression": "score", "span"
 
 def kind_of(model: nn.Module, data: Data, objective: str | None) -> tuple[str | Objective, str, bool]:
     """(kind of objective, the metric that chooses, whether lower is better)."""
+    if of_tasks(data) and answers.writes(model):
+        return answers.kind_of(model, data)
     if isinstance(data, TaskMixture):
         multitask.check_heads(model, data)
         return multitask.objective_of(data.tasks), multitask.MEAN, False
@@ -164,6 +166,8 @@ def tokenized(
     """A split, tokenized, with the function that scores it. Rows that are only scored stand longest first, so that
     a batch has little padding and a model that does not fit into memory fails at once.
     """
+    if of_tasks(data) and answers.writes(model):
+        return answers.tokenized(model, tokenizer, data, split, settings)
     if isinstance(data, TaskMixture):
         return _mixed(model, tokenizer, data, split, settings, seed)
     if isinstance(data, TokenData | StreamData):

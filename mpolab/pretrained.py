@@ -362,19 +362,21 @@ def _load(folder: Path, name: str, origin: str, source: str, form: _Form) -> Pre
     _know_own_models(folder)
     auto = getattr(transformers, HEADS[form.head] if form.head else "AutoModel")
     try:
+        config = _config(folder, form)
+        _check_family(config, folder, form)
         # Tensors that are missing get random numbers before they are found out below: not from the caller's stream.
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(form.seed)
             model, info = auto.from_pretrained(
                 folder,
-                config=_config(folder, form),
+                config=config,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=form.head is not None,  # a head of another width; the rest is checked below
             )
-    except UnknownNameError:
+    except (UnknownNameError, CheckpointError):
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -383,6 +385,18 @@ def _load(folder: Path, name: str, origin: str, source: str, form: _Form) -> Pre
 
     tokenizer = load_tokenizer(folder) if form.tokenizer else None
     return Pretrained(name, origin, source, model.float().eval(), tokenizer, new, form.seed if new else None)
+
+
+def _check_family(config: Any, folder: Path, form: _Form) -> None:
+    """Raises CheckpointError where transformers has no such head for the model's family, and says which it has."""
+    import transformers
+
+    known = [head for head, auto in HEADS.items() if type(config) in getattr(transformers, auto)._model_mapping]
+    if form.head is not None and form.head not in known:
+        raise CheckpointError(
+            f"the model in {str(folder)!r} is of the family {config.model_type!r}, which has no head {form.head!r}; it "
+            f"has {', '.join(map(repr, known)) or 'none of them'}."
+        )
 
 
 def _know_own_models(folder: Path) -> None:

@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import mpobert_recipes, mpoe, mpop, pretraining, runs, writers
+from . import mpobert_recipes, mpoe, mpoe_glue, mpop, pretraining, runs, writers
 from .corpora import SEPARATOR
 from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
@@ -28,6 +28,7 @@ from .mixture import TaskMixture, check_tasks
 from .prepare import start_at_the_mean
 from .pretrained import load_pretrained
 from .runs import Record
+from .text_to_text import paper_splits
 from .training import Settings
 
 # -- the tables --------------------------------------------------------------------------------------
@@ -40,6 +41,7 @@ METHODS: dict[str, Method] = {
     **mpobert_recipes.METHODS,
     **writers.METHODS,
     **mpoe.METHODS,
+    **mpoe_glue.METHODS,
 }
 """Every method by its name."""
 
@@ -78,6 +80,7 @@ RECIPES: dict[str, Recipe] = {
         *mpobert_recipes.RECIPES,
         *writers.RECIPES,
         *mpoe.RECIPES,
+        *mpoe_glue.RECIPES,
     )
 }
 """Every recipe by its name."""
@@ -224,11 +227,13 @@ def rows(
         return TaskMixture(parts, recipe.options.get("temperature", 1.0))
     task, asked = task_named(recipe.task), source
     source = source or ("folder" if data_dir is not None else recipe.source)
-    sizes = None
+    sizes, halved = None, recipe.options.get("paper_splits", False)
     if source == "offline" and recipe.train is not None:
         # More than are drawn, since sentences that stand twice, or in two splits, are dropped. The set itself is the
         # same for every seed of a run.
         sizes = {"train": 2 * (recipe.train + (recipe.select or 0)), "dev": recipe.dev or 500}
+        if halved:
+            sizes["dev"] = 2 * max(sizes["dev"], recipe.select or 0)
     data = load_task(recipe.task, source=source, data_dir=data_dir, sizes=sizes)
     made_here = data.task.name.startswith("toy-") and not task.name.startswith("toy-")
     if made_here and "offline" not in (asked, recipe.source):
@@ -237,6 +242,8 @@ def rows(
             f"the folder that holds {task.name} as released (--data-dir DIR, data_dir=), or go online once; or ask for "
             "those sentences by name (--source offline, source='offline'): their record is kept apart."
         )
+    if halved:
+        return paper_splits(data, seed, recipe.train, recipe.select, recipe.dev)
     return data.sample(recipe.train, recipe.select, recipe.dev, seed)
 
 

@@ -26,7 +26,7 @@ import torch
 
 from . import metrics
 from .errors import DataError, DataNotFoundError, unknown
-from .sampling import content
+from .sampling import content, sample_reported, sample_train
 from .tasks import Task, TaskData, task_named
 
 FIELDS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
@@ -57,17 +57,20 @@ _SCORE = re.compile(r"[0-9](\.[0-9]+)?")
 # --------------------------------------------------------------------------------------------------- rows into texts
 
 
-def source_text(task: str | Task, row: Mapping) -> str:
-    """What the model reads of a row.
+def source_text(task: str | Task, row: Mapping, words: int | None = None) -> str:
+    """What the model reads of a row; words: at most so many of each field, the first ones (None: all).
 
     Raises UnknownNameError for a task that is not of GLUE, DataError for a row that lacks a field.
     """
     task = task_named(task)
     prefix, fields = _fields(task)
     try:
-        return " ".join([prefix, *(f"{name}: {row[key]}" for name, key in fields)])
+        texts = [(name, row[key]) for name, key in fields]
     except KeyError as missing:
         raise DataError(f"a row of {task.name} lacks {missing}; it has {', '.join(map(repr, row))}.") from None
+    if words is not None:
+        texts = [(name, " ".join(text.split()[:words])) for name, text in texts]
+    return " ".join([prefix, *(f"{name}: {text}" for name, text in texts)])
 
 
 def target_text(task: str | Task, row: Mapping) -> str:
@@ -88,6 +91,16 @@ def target_text(task: str | Task, row: Mapping) -> str:
         named = ", ".join(f"{number} {name}" for number, name in enumerate(task.labels))
         raise DataError(f"{task.name}: label {label!r}, expected a class number: {named}.")
     return task.labels[int(label)]
+
+
+def label_words(task: str | Task) -> tuple[str, ...]:
+    """Every text that is an answer: the classes in the order of their numbers, or the 26 scores of STS-B.
+
+    Raises UnknownNameError for a task that is not of GLUE: nothing says in which words a model is to answer it.
+    """
+    task = task_named(task)
+    _fields(task)
+    return tuple(f"{k / 5:.1f}" for k in range(26)) if task.kind == "regression" else task.labels
 
 
 def text_pairs(task: str | Task, rows: Sequence[Mapping]) -> list[tuple[str, str]]:
@@ -188,8 +201,25 @@ def half_of_dev(data: TaskData, seed: int = 0) -> TaskData:
     return dataclasses.replace(data, splits=splits, notes=(*data.notes, *notes))
 
 
-def paper_splits(data: TaskData, seed: int = 0) -> TaskData:
+def paper_splits(
+    data: TaskData, seed: int = 0, train: int | None = None, select: int | None = None, dev: int | None = None
+) -> TaskData:
     """Splits "train", "select" and "dev" as MPOE has them: `half_of_dev` for a task of SMALL; for the others
     SELECT_OF_LARGE training rows choose and all of dev is reported (of MNLI the matched and the mismatched set).
+
+    train, select, dev: numbers of rows, drawn with `seed`, in place of all of them (for a large task's select, of
+    SELECT_OF_LARGE). Raises DataError where there are fewer.
     """
-    return half_of_dev(data, seed) if data.task.base in SMALL else data.sample(select=SELECT_OF_LARGE, seed=seed)
+    if data.task.base not in SMALL:
+        return data.sample(train, SELECT_OF_LARGE if select is None else select, dev, seed)
+    whole = half_of_dev(data, seed)
+    splits = {split: sample_reported(whole.splits[split], count, seed, split)
+              for split, count in (("select", select), ("dev", dev))}  # fmt: skip
+    if "train" in whole.splits:
+        rows = whole.splits["train"]
+        kept = rows if train is None else sample_train(rows, list(splits.values()), train, 0, seed)[0]
+        splits = {"train": kept} | splits
+    asked = {"train": train, "select": select, "dev": dev}
+    drawn = ", ".join(f"{split}={count}" for split, count in asked.items() if count is not None)
+    notes = (f"drawn of these with seed {seed}: {drawn}",) if drawn else ()
+    return dataclasses.replace(whole, splits=splits, notes=(*whole.notes, *notes))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from mpolab import continuations, mpoe, runs
+from mpolab import continuations, mpoe, mpoe_glue, runs
 from mpolab.errors import DataError, MatrixTypeError, PlanError, TrainingError, UnknownNameError
 from mpolab.metrics import bleu, self_bleu
 from mpolab.moe import to_moe
@@ -192,7 +192,9 @@ def test_options_that_cannot_be_meant(here):
 
 
 def test_every_variant_is_a_recipe_with_three_seeds():
-    assert {name for name in RECIPES if name.startswith("experts-")} == {f"experts-{name}" for name in mpoe.VARIANTS}
+    of_glue = {recipe.name for recipe in mpoe_glue.RECIPES}
+    named = {f"experts-{name}" for name in mpoe.VARIANTS}
+    assert {name for name in RECIPES if name.startswith("experts-")} == named | of_glue and not named & of_glue
     for name in mpoe.VARIANTS:
         assert RECIPES[f"experts-{name}"].seeds == (0, 1, 2)
         runs.refuse_paths({"recipe": RECIPES[f"experts-{name}"].fields("laptop")})

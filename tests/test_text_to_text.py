@@ -198,3 +198,31 @@ def test_splits_that_cannot_be():
         half_of_dev(TaskData(TASKS["RTE"], {"train": []}, "made up"))
     with pytest.raises(DataError, match="'select' already"):
         half_of_dev(half_of_dev(data("CoLA", [], ["a", "b"])))
+
+
+@pytest.mark.parametrize("name", ["RTE", "SST-2"])
+def test_fewer_rows_of_the_papers_splits_share_nothing(name):
+    dev, train = [f"text {k}" for k in range(40)], [f"text {k}" for k in range(30, 90)]
+    whole = data(name, [*train, *train[:5]], [*dev, "text 3"])
+    for seed in range(3):
+        found = paper_splits(whole, seed, train=20, select=7, dev=11)
+        assert found.rows == {"train": 20, "select": 7, "dev": 11}
+        texts = {split: {content(row) for row in rows} for split, rows in found.splits.items()}
+        held_back = {content(row) for row in whole.splits["dev"]}
+        assert not texts["train"] & held_back and not texts["select"] & texts["dev"] and texts["dev"] <= held_back
+        assert (texts["select"] <= held_back) == (name == "RTE") and not texts["select"] & texts["train"]
+        assert found.splits == paper_splits(whole, seed, train=20, select=7, dev=11).splits
+        assert "train=20, select=7, dev=11" in found.notes[-1 if name == "RTE" else 0]
+        halves = paper_splits(whole, seed, select=7)
+        if name == "RTE":
+            assert len(halves.splits["select"]) == 7 and halves.splits["dev"] == half_of_dev(whole, seed).splits["dev"]
+    most = {"RTE": 30, "SST-2": 50}[name]
+    with pytest.raises(DataError, match=f"dev={most} rows were asked for"):
+        paper_splits(whole, 0, train=5, select=3, dev=most)
+
+
+def test_fields_are_cut_to_words():
+    row = {"text": " a  b c ", "text_pair": "d"}
+    assert source_text("RTE", row, 2) == "rte sentence1: a b sentence2: d"
+    assert source_text("RTE", row, 9) == "rte sentence1: a b c sentence2: d"
+    assert source_text("RTE", row) == "rte sentence1:  a  b c  sentence2: d"

@@ -1,0 +1,176 @@
+"""MPOE (Gao et al. 2022) on GLUE with T5, at the size of a laptop: Tables 1 and 2 as methods and recipes.
+
+A recipe takes t5-mini, gives it experts (or leaves it dense), fine-tunes it on a task as text to text, and lets it
+write its answers (`mpolab.answers`); or on several tasks at once, drawn with the temperature of Hyperformer (Mahabadi
+et al. 2021), whose setting MPOE follows. Its record has the parameters, what the experts did while they trained, and
+what the most frequent label would score. All variants have the same settings. Notebook 04, "What the claims are worth".
+
+Items: mpoe-tab1, mpoe-tab2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import answers, metrics, mpoe
+from .data import TaskData
+from .errors import TrainingError
+from .features import target_collator
+from .grammar import majority_answers
+from .jobs import Job, Method, Recipe
+from .mixture import TaskMixture
+from .prepare import copied
+from .settings import Settings
+from .text_to_text import label_words
+from .training import Outcome, fine_tune
+
+_FROM_MPOE = ("kind", "experts", "top_k", "mask_probability", "plan", "router", "neurons", "snapshots")
+
+OPTIONS: dict[str, Any] = {name: mpoe.OPTIONS[name] for name in _FROM_MPOE} | {"paper_splits": False}
+"""As `mpoe.OPTIONS`. paper_splits: whether half of a small task's dev set chooses (`text_to_text.paper_splits`)."""
+
+TOGETHER_OPTIONS: dict[str, Any] = OPTIONS | {"temperature": 1.0}
+"""temperature: of the draws of tasks, see `mixture`."""
+
+
+def check(job: Job) -> None:
+    """As `mpoe.check`; raises TrainingError for running text, UnknownNameError for a task without label words."""
+    mpoe.check(job)
+    for part in _parts(job):
+        label_words(part.task)
+
+
+def prepare(job: Job) -> None:
+    """The recipe's T5 with its experts. Raises TrainingError for a model that does not write, or has no tokenizer."""
+    mpoe.load(job, "seq2seq-lm")
+    if not answers.writes(job.model):
+        raise TrainingError(
+            f"the model {job.recipe.model!r} is a {type(job.model).__name__}, and the answer to a task is written by "
+            "an encoder and a decoder: expected a T5, e.g. 't5-mini'."
+        )
+
+
+def train(job: Job) -> Outcome:
+    """The fine-tuning; the record gets what `mpoe.followed` adds, and the scores of the most frequent label."""
+    outcome = mpoe.followed(job, fine_tune, _seen)
+    job.extra["majority"] = {part.name: _majority(part) for part in _parts(job)}
+    if isinstance(job.data, TaskMixture):
+        job.extra["steps"] = job.data.steps(job.settings.batch_size, job.seed, outcome.steps)
+    return outcome
+
+
+def _parts(job: Job) -> tuple[TaskData, ...]:
+    if isinstance(job.data, TaskMixture):
+        return job.data.parts
+    if isinstance(job.data, TaskData):
+        return (job.data,)
+    raise TrainingError(
+        f"the method {job.recipe.method!r} trains on tasks, and the recipe has the text {job.recipe.text!r}: give it "
+        "task= or tasks=, or take the method 'experts'."
+    )
+
+
+def _majority(part: TaskData) -> dict[str, float]:
+    """Of the reported rows."""
+    dev = part.splits["dev"]
+    return metrics.glue(part.task, majority_answers(part.splits["train"], dev), [row["label"] for row in dev])
+
+
+def _seen(job: Job) -> dict[str, torch.Tensor]:
+    """Sixteen rows that choose, or of the training set where none do; of several tasks as many of each."""
+    parts = _parts(job)
+    tokenizer, features = copied(job.tokenizer, job.model.config), []
+    for part in parts:
+        rows = (part.splits.get("select") or part.splits["train"])[: 16 // len(parts)]
+        features += answers.encode(tokenizer, part.task, rows, job.settings.max_length)
+    return target_collator(tokenizer, job.model.config.decoder_start_token_id)(features)
+
+
+METHODS: dict[str, Method] = {
+    "experts_glue": Method(
+        "a T5 with experts (or as it is), fine-tuned on a task as text to text", prepare, train, tuple(OPTIONS), check,
+        needs_model=False,
+    ),
+    "experts_together": Method(
+        "a T5 with experts (or as it is), fine-tuned on several tasks at once as text to text", prepare, train,
+        tuple(TOGETHER_OPTIONS), check, needs_model=False, several=True,
+    ),
+}  # fmt: skip
+
+# -- the recipes -----------------------------------------------------------------------------------------
+
+TASKS = ("SST-2", "MRPC", "RTE", "STS-B")
+
+_ROOM = {"eval_capacity_factor": None}
+"""Outside training: all answers begin with one token, which would fill one expert and leave the rest without."""
+
+_MODEL = ("kind", "experts", "top_k", "mask_probability", "plan", "router")  # of a variant: what the model is
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (
+        about,
+        {key: value for key, value in options.items() if key in _MODEL}
+        | ({"router": _ROOM} if name == "switch" else {}),
+    )
+    for name, (about, options) in mpoe.VARIANTS.items()
+    if name in ("dense", "switch", "moe", "mpoe", "mpoe-16", "without-sharing", "moefication")
+}
+"""End of a recipe's name -> (what it is, options): those of `mpoe.VARIANTS` that Table 1 has for T5, and MPOE without
+sharing."""
+
+# Few and large batches, since in training the experts' matrices are made anew in each step, whatever its size. The rate
+# is that of MPOE's runs with GPT-2, chosen for neither side.
+_TRAIN = Settings(max_steps=40, batch_size=32, lr=1e-3, max_length=64, warmup=4, precision="bf16", eval_every=20)
+
+_HYPERFORMER = 10.0
+"""Temperature of the draws of tasks."""
+
+
+def _scales(options: dict[str, Any], rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """rows: of the laptop."""
+    return {
+        "smoke": {"train": 32, "select": 16, "dev": 16, "max_steps": 4, "batch_size": 4, "max_length": 32,
+                  "eval_every": None, "options": {**options, "snapshots": 2}},
+        "laptop": rows,
+        "gpu": {"model": "t5-base", "max_steps": 4000, "batch_size": 32, "lr": 3e-4, "max_length": 128, "warmup": 200,
+                "eval_every": 500},
+    }  # fmt: skip
+
+
+RECIPES: tuple[Recipe, ...] = (
+    *(
+        Recipe(
+            name=f"experts-glue-{task.lower()}-{name}",
+            about=f"MPOE Table 1 on {task} with T5, small: {about}.",
+            task=task,
+            model="t5-mini",
+            method="experts_glue",
+            options={**options, "paper_splits": True},
+            settings=_TRAIN,
+            scales=_scales(
+                {**options, "paper_splits": True},
+                {"train": 1000, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500},  # halves: 204, 139
+            ),
+        )
+        for task in TASKS
+        for name, (about, options) in VARIANTS.items()
+    ),
+    *(
+        Recipe(
+            name=f"experts-together-{name}",
+            about=f"MPOE Table 2 with T5, small, {', '.join(TASKS)} at once: {about}.",
+            tasks=TASKS,
+            model="t5-mini",
+            method="experts_together",
+            options={**options, "paper_splits": True, "temperature": _HYPERFORMER},
+            settings=_TRAIN,
+            scales=_scales(
+                {**options, "paper_splits": True, "temperature": _HYPERFORMER},
+                {"train": 250, "select": 50, "dev": 135},  # of each task
+            ),
+        )
+        for name, (about, options) in VARIANTS.items()
+    ),
+)
