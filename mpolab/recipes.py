@@ -11,6 +11,7 @@ is asked for again; a recipe that was changed in between, or that gets other row
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,7 +20,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import mpobert_recipes, mpoe, mpoe_glue, mpop, pretraining, runs, writers
+from . import locks, mpobert_recipes, mpoe, mpoe_glue, mpop, pretraining, runs, writers
 from .corpora import SEPARATOR
 from .data import OFFLINE_TEXTS, TaskData, TextData, load_task, load_text, task_named
 from .errors import DataNotFoundError, TrainingError, UnknownNameError, unknown
@@ -122,7 +123,8 @@ def run(
     resume=False it starts anew.
 
     Under torchrun all processes call it; the first one writes. Raises UnknownNameError for a recipe, scale or method
-    that does not exist, and what `rows` and the method raise.
+    that does not exist, BusyError where another process has the same run under way, and what `rows` and the method
+    raise.
     """
     recipe = recipe_named(name)
     scale = runs.asked_scale(scale) or "smoke"
@@ -141,40 +143,42 @@ def run(
     leader = int(os.environ.get("RANK", "0")) == 0
     which = hashlib.sha256(json.dumps(data.sha256, sort_keys=True).encode()).hexdigest()[:8]
     out = (work or runs.work_folder()) / recipe.name / f"{scale}-seed{seed}-{recipe.hash(scale)}-{which}"
-    if leader and not resume:
-        shutil.rmtree(out, ignore_errors=True)
-    job = Job(at, scale, seed, None, None, None, data, at.settings, out, progress)
-    method.check(job)
-    if method.needs_model:
-        _load_model(job)
-    method.prepare(job)
-    outcome = method.train(job)
-    record = Record(
-        recipe=recipe.name,
-        recipe_hash=recipe.hash(scale),
-        scale=scale,
-        seed=seed,
-        fields=recipe.fields(scale),
-        command=_command(recipe, scale, seed, data_dir, source),
-        data=job.data.describe(),
-        model=job.pretrained.describe() if job.pretrained else "none",
-        seconds=round(outcome.seconds, 2),
-        peak_bytes=outcome.peak_bytes,
-        memory=outcome.memory,
-        trainable=outcome.trainable,
-        total=outcome.total,
-        scores=outcome.scores,
-        curve=runs.thinned(outcome.curve),
-        evaluations=outcome.evaluations,
-        best_step=outcome.best_step,
-        steps=outcome.steps,
-        extra=job.extra,
-        processes=outcome.state.get("processes", 1),
-        **runs.surroundings(),
-    )
-    if leader:
-        record.save(results)
-        shutil.rmtree(out, ignore_errors=True)
+    alone = locks.held(out.with_name(f"{out.name}.lock"), f"the recipe {recipe.name!r} ({scale}, seed {seed})")
+    with alone if leader else contextlib.nullcontext():
+        if leader and not resume:
+            shutil.rmtree(out, ignore_errors=True)
+        job = Job(at, scale, seed, None, None, None, data, at.settings, out, progress)
+        method.check(job)
+        if method.needs_model:
+            _load_model(job)
+        method.prepare(job)
+        outcome = method.train(job)
+        record = Record(
+            recipe=recipe.name,
+            recipe_hash=recipe.hash(scale),
+            scale=scale,
+            seed=seed,
+            fields=recipe.fields(scale),
+            command=_command(recipe, scale, seed, data_dir, source),
+            data=job.data.describe(),
+            model=job.pretrained.describe() if job.pretrained else "none",
+            seconds=round(outcome.seconds, 2),
+            peak_bytes=outcome.peak_bytes,
+            memory=outcome.memory,
+            trainable=outcome.trainable,
+            total=outcome.total,
+            scores=outcome.scores,
+            curve=runs.thinned(outcome.curve),
+            evaluations=outcome.evaluations,
+            best_step=outcome.best_step,
+            steps=outcome.steps,
+            extra=job.extra,
+            processes=outcome.state.get("processes", 1),
+            **runs.surroundings(),
+        )
+        if leader:
+            record.save(results)
+            shutil.rmtree(out, ignore_errors=True)
     return record
 
 

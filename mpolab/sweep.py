@@ -20,7 +20,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +70,16 @@ def sweep(
     source: str | None = None,
     storage: str | None = None,
     progress: bool = True,
+    file: str | None = None,
 ) -> Sweep:
     """Trains the recipe once at each point of the grid.
 
     grid: {field of Settings: values}, None = GRID. storage: URL of a database that several workers share (each calls
-    this); None = an SQLite file under build/sweeps/, one worker. Raises TrainingError for an empty grid, a recipe that
-    trains nothing or has no select split, and where Optuna is not installed; UnknownNameError for a field that is none;
-    what `recipes.run` raises for a recipe that cannot be run at all.
+    this); None = an SQLite file under build/sweeps/, one worker. file: its name there, None = one of the study's own.
+
+    Raises TrainingError for an empty grid, a recipe that trains nothing or has no select split, and where Optuna is not
+    installed; UnknownNameError for a field that is none; what `recipes.run` raises for a recipe that cannot be run at
+    all.
     """
     try:
         import optuna
@@ -93,7 +96,7 @@ def sweep(
             raise TrainingError(f"the grid has no values for {key!r}.")
         for value in values:
             dataclasses.replace(at.settings, **{key: value})  # complains about what cannot be meant
-    if not at.task or not recipes.METHODS[at.method].needs_model or at.select == 0:
+    if not can_be_swept(at):
         raise TrainingError(
             f"the recipe {recipe.name!r} cannot be swept: it needs one task, a method that trains, and a select split."
         )
@@ -117,7 +120,7 @@ def sweep(
         return record.scores["select"][metric]
 
     with _quiet(optuna):
-        study = _study(optuna, study_name, storage, points)
+        study = _study(optuna, study_name, storage, points, file)
         while waiting := _waiting(optuna, study, points):
             asked = waiting[0].system_attrs["fixed_params"]
             if progress:
@@ -138,6 +141,49 @@ def sweep(
     return Sweep(recipe.name, scale, seed, metric, tuple(trials))
 
 
+def can_be_swept(recipe: Recipe) -> bool:
+    """Whether a recipe (at its scale) has one task, a method that trains, and a select split to choose by."""
+    return bool(recipe.task) and recipes.METHODS[recipe.method].needs_model and recipe.select != 0
+
+
+def sweep_all(
+    names: Sequence[str],
+    scale: str | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    seed: int = SEED,
+    data_dir: Any = None,
+    source: str | None = None,
+    storage: str | None = None,
+    progress: bool = True,
+    file: str | None = None,
+) -> Iterator[Sweep]:
+    """Several recipes one after the other in one database, each as a study of its own: see `sweep`.
+
+    Recipes that cannot be swept (floors, running text, several tasks, few shots) are left out. Workers that share a
+    `storage` all go through the recipes in this order; one that finds no point left of a recipe does not wait for
+    another that still trains its last ones. A recipe of which there is no score then does not stop the others.
+
+    Raises TrainingError if none can be swept, and at the end for those without a score.
+    """
+    scale = runs.asked_scale(scale) or "smoke"
+    wanted = [name for name in names if can_be_swept(recipes.recipe_named(name).at(scale))]
+    if not wanted:
+        raise TrainingError(
+            f"none of {', '.join(names) or 'these recipes'} can be swept: that needs one task, a method that trains, "
+            "and a select split."
+        )
+    failed = []
+    for name in wanted:
+        try:
+            found = sweep(name, scale, grid, seed, data_dir, source, storage, progress, file)
+        except TrainingError as error:
+            failed.append(str(error))
+            continue
+        yield found
+    if failed:
+        raise TrainingError(f"{len(failed)} of {len(wanted)} sweeps came to nothing. {' '.join(failed)}")
+
+
 def _trained(recipe, scale, asked, seed, data_dir, source, progress) -> runs.Record:
     """One point; its record goes to a temporary folder and is not kept."""
     changed = dataclasses.replace(recipe, scales={scale: {**recipe.scales[scale], **asked}})
@@ -148,13 +194,13 @@ def _trained(recipe, scale, asked, seed, data_dir, source, progress) -> runs.Rec
 # -- the database ------------------------------------------------------------------------------------
 
 
-def _study(optuna: Any, name: str, storage: str | None, points: list[dict[str, Any]]) -> Any:
+def _study(optuna: Any, name: str, storage: str | None, points: list[dict[str, Any]], file: str | None) -> Any:
     from optuna.storages import RDBStorage
 
     if storage is None:
         folder = runs.work_folder().parent / "sweeps"
         folder.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{folder / name}.db"
+        url = f"sqlite:///{folder / (file or name)}.db"
         base = RDBStorage(url)
     else:
         with warnings.catch_warnings():  # Optuna calls heartbeats, which it has had since 2.8, experimental

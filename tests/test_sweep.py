@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpolab import recipes
+from mpolab import ledger, recipes
 from mpolab import sweep as module
 from mpolab.cli import main
 from mpolab.errors import TrainingError, UnknownNameError
@@ -183,3 +183,51 @@ def test_one_point_for_real(tmp_path, monkeypatch):
     found = sweep("demo", "smoke", {"max_steps": [1, 2], "batch_size": [8]}, progress=False)
     assert all(0 <= trial["score"] <= 100 for trial in found.trials)
     assert not (tmp_path / "results").exists(), "a sweep leaves no record"
+
+
+# -- the recipes of an item ------------------------------------------------------------------------------
+
+
+def made(monkeypatch, task: str) -> None:
+    """mpop-tab5, as if two recipes that can be swept and two that cannot decided it."""
+    names = [f"offline-{task}-full", f"offline-{task}-majority", "albert-mini", "demo"]
+    monkeypatch.setattr(ledger, "recipes_of", lambda item: tuple(names) if item == "mpop-tab5" else ())
+
+
+def studies(url: str) -> list[str]:
+    return sorted(study.study_name for study in optuna.get_all_study_summaries(url))
+
+
+def test_the_recipes_of_an_item_one_after_the_other_in_one_database(trained, monkeypatch, capsys, tmp_path):
+    made(monkeypatch, "qnli")
+    asked = ["sweep", "mpop-tab5", "--lr", "1e-4", "3e-4", "--batch-size", "8", "--quiet"]
+    assert main(asked) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "offline-qnli-full" and out[4] == "demo" and len(out) == 8
+    assert out[2].split() == out[6].split() == ["0.0003", "8", "89.00"]
+    assert trained.done == [(1e-4, 8), (3e-4, 8)] * 2
+    names = studies(f"sqlite:///{tmp_path / 'build' / 'sweeps' / 'mpop-tab5.db'}")
+    assert [name.rsplit("-", 3)[0] for name in names] == ["demo", "offline-qnli-full"], "a study each"
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["recipe"] for each in found] == ["offline-qnli-full", "demo"] and len(trained.done) == 4
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    assert main([*asked, "--storage", url]) == 0 and len(trained.done) == 8
+    assert studies(url) == names
+
+
+def test_a_sweep_of_an_item_goes_on_after_a_recipe_that_fails(trained, monkeypatch, capsys):
+    made(monkeypatch, "rte")
+    failing = iter([True, True])
+
+    def use(lr, batch):
+        if next(failing, False):
+            raise TrainingError("nan")
+        return score_of(lr, batch)
+
+    trained.use(use)
+    assert main(["sweep", "mpop-tab5", "--lr", "1e-4", "3e-4", "--batch-size", "8", "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "demo" and "1 of 2 sweeps came to nothing" in err and "'offline-rte-full'" in err
+    assert main(["sweep", "mpop-tab3", "--quiet"]) == 2
+    assert "can be swept" in capsys.readouterr().err

@@ -6,11 +6,12 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .heads import score_line
-from .shared import as_json, choose_recipe, command, say, show
+from .shared import as_json, choose_recipe, command, positive, say, show
 
 if TYPE_CHECKING:
     from ..jobs import Recipe
@@ -22,8 +23,12 @@ data and device, how long it took, and what came out. Notebooks read these recor
 a record of that scale and seed already it is shown, and nothing runs; --force runs it again.
 
 With the id of a table or figure, such as mpop-tab5, all runs that its claims need are made, every
-recipe with every reported seed, except those that have a record; what they are expected to take is
-said before, and the verdicts after it (`mpolab ledger` has all).
+recipe with every reported seed, except those that have a record; what they are expected to take,
+and what they would cost at the largest scale, is said before, and the verdicts after it (`mpolab
+ledger` has all). --dry-run says what would be run, and runs nothing. With --jobs N up to N runs go
+on at once, each in a process of its own; auto takes as many as cores and memory allow, memory by
+the peaks in the recipes' own records. One that fails does not stop the others. --processes N gives
+each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does.
 
 A run that was interrupted goes on from its last checkpoint when it is asked for again, on the same
 rows; --force starts anew. A recipe of a real task needs that task's rows. With --source offline it
@@ -42,7 +47,10 @@ examples:
   mpolab run demo --scale smoke
   mpolab run demo --scale laptop --seed 2 --force
   mpolab run mpop-tab5 --scale laptop --data-dir ~/glue
+  mpolab run mpop-tab5 --scale gpu --data-dir ~/glue --jobs auto
+  mpolab run mpobert-tab1 --scale gpu --dry-run
   mpolab run demo --scale smoke --source offline --json
+  mpolab run demo --scale laptop --processes 2
   torchrun --nproc-per-node 2 -m mpolab run demo --scale gpu --data-dir ~/glue
 
 The variables MPOLAB_RESULTS and MPOLAB_WORK name other folders for records and for checkpoints,
@@ -57,8 +65,20 @@ def add(commands: Any) -> None:
     parser.add_argument("--list", action="store_true", help="the recipes: scales, seeds, records, what they are about")
     choose_recipe(parser)  # the scales are explained below
     parser.add_argument("--force", action="store_true", help="run anew, and replace the record if there is one")
+    parser.add_argument("--dry-run", action="store_true", help="of an item: say what would be run, and run nothing")
+    parser.add_argument(
+        "--jobs", metavar="N", type=_jobs, default=1, help="of an item: runs at once, or auto (default: 1)"
+    )
+    parser.add_argument("--processes", metavar="N", type=positive(int), default=1, help="of each training (default: 1)")
     parser.add_argument("--json", action="store_true", help="with --list a list of objects, else the record")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and nothing else on stderr")
+
+
+def _jobs(text: str) -> int | str:
+    return text if text == "auto" else positive(int)(text)
+
+
+_jobs.__name__ = "whole number"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,8 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _list(arguments.json)
     from .. import papers, recipes, runs
 
+    if arguments.processes > 1 and "WORLD_SIZE" in os.environ:
+        arguments.parser.error("torchrun has started these processes already: leave out --processes")
     if arguments.recipe in papers.ITEMS and arguments.recipe not in recipes.RECIPES:
-        return _item(arguments)
+        return _plan(arguments) if arguments.dry_run else _item(arguments)
+    if arguments.dry_run or arguments.jobs != 1:
+        arguments.parser.error("--dry-run and --jobs are for an item, such as mpop-tab5; this is the name of a recipe")
     recipe = recipes.recipe_named(arguments.recipe)
     scale = runs.asked_scale(arguments.scale) or "smoke"
     recipe.at(scale)  # complains about a scale that it does not have
@@ -79,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = runs.record_path(recipe.name, scale, arguments.seed, stands_in=made_here)
     if path.is_file() and not arguments.force:
         record = _recorded(recipe, path, arguments, quiet)
+    elif arguments.processes > 1:
+        return _again_under_torchrun(arguments)
     else:
         show_bar, resume = not arguments.quiet, not arguments.force
         record = recipes.run(
@@ -92,10 +118,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _again_under_torchrun(arguments: argparse.Namespace) -> int:
+    """This process becomes torchrun with this same run, so that signals and exit status are its own."""
+    from ..ledger.parallel import launcher, threads_each
+
+    given = {"--scale": arguments.scale, "--seed": arguments.seed, "--data-dir": arguments.data_dir,
+             "--source": arguments.source}  # fmt: skip
+    options = [part for key, value in given.items() if value is not None for part in (key, str(value))]
+    options += [f"--{name}" for name in ("force", "json", "quiet") if getattr(arguments, name)]
+    processes = arguments.processes
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads_each(1, processes))}
+    sys.stdout.flush()
+    call = [sys.executable, *launcher(processes), "-m", "mpolab", "run", arguments.recipe, *options]
+    return os.execve(sys.executable, call, environment)
+
+
 def _item(arguments: argparse.Namespace) -> int:
-    """All runs of an item, as `mpolab.ledger.run_item` makes them, and what its claims come to."""
-    if arguments.seed != 0:
-        arguments.parser.error(f"{arguments.recipe} is run with the seeds that its recipes report: leave out --seed")
+    """All runs of an item, and what its claims come to."""
+    _check_item(arguments)
     from .. import ledger
     from ..ledger import pages
     from ..papers import CLAIMS
@@ -103,10 +143,14 @@ def _item(arguments: argparse.Namespace) -> int:
     leader = int(os.environ.get("RANK", "0")) == 0
     quiet = arguments.quiet or not leader
     asked = ledger.work(arguments.recipe, arguments.scale, arguments.source, force=arguments.force)
-    say(str(asked), quiet)
-    records = ledger.run_item(
-        asked, arguments.data_dir, arguments.source, progress=not quiet, resume=not arguments.force
-    )
+    if not quiet:
+        say("\n".join([str(asked), *_cost_lines(arguments.recipe)]))
+    given = {"data_dir": arguments.data_dir, "source": arguments.source, "progress": not quiet,
+             "resume": not arguments.force}  # fmt: skip
+    if arguments.jobs == 1 and arguments.processes == 1:
+        records = ledger.run_item(asked, **given)
+    else:
+        records = ledger.run_side_by_side(asked, arguments.jobs, arguments.processes, **given)
     if not leader:
         return 0
     if arguments.json:
@@ -115,6 +159,44 @@ def _item(arguments: argparse.Namespace) -> int:
     claims = {id: claim for id, claim in CLAIMS.items() if claim.item == arguments.recipe}
     show(pages.plain(ledger.build(claims=claims, evidence={id: ledger.EVIDENCE[id] for id in claims})))
     return 0
+
+
+def _check_item(arguments: argparse.Namespace) -> None:
+    if arguments.seed != 0:
+        arguments.parser.error(f"{arguments.recipe} is run with the seeds that its recipes report: leave out --seed")
+    if arguments.jobs != 1 and "WORLD_SIZE" in os.environ:
+        arguments.parser.error("torchrun has started these processes already: leave out --jobs")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    """What an item's runs would be, what they would take and cost, and what decides the rest of its claims."""
+    _check_item(arguments)
+    from .. import ledger
+
+    item = arguments.recipe
+    without = ledger.decided_without_recipes(item)
+    asked = None
+    if ledger.recipes_of(item):
+        asked = ledger.work(item, arguments.scale, arguments.source, force=arguments.force)
+    if arguments.json:
+        runs = [{"recipe": run.recipe, "seed": run.seed, "record": run.there} for run in asked.runs] if asked else []
+        costs = [{"of": of, **dataclasses.asdict(cost)} for of, cost in ledger.item_costs(item)]
+        scale, seconds = (asked.scale, asked.estimate.seconds) if asked else (None, None)
+        show(as_json({"item": item, "scale": scale, "runs": runs, "seconds": seconds, "costs": costs,
+                      "without": without}))  # fmt: skip
+        return 0
+    lines = [str(asked), *ledger.plan_lines(asked)] if asked else [f"{item} has no recipe to run"]
+    show("\n".join([*lines, *_cost_lines(item), *without]))
+    return 0
+
+
+def _cost_lines(item: str) -> list[str]:
+    from .. import ledger
+    from ..ledger.hours import ASSUMED
+
+    costs = ledger.item_costs(item)
+    lines = [f"{cost} [{of}]" for of, cost in costs]
+    return [*lines, f"assumed: {ASSUMED}"] if any(cost.flops for _, cost in costs) else lines
 
 
 def _recorded(recipe: Recipe, path: Path, arguments: argparse.Namespace, quiet: bool) -> Record:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .shared import as_json, choose_recipe, command, positive, show
+
+if TYPE_CHECKING:
+    from ..sweep import Sweep
 
 DESCRIPTION = """\
 Train a recipe once at each learning rate and batch size of a grid, and say which is best on the
 select split: rows of the training file that are held out, with a seed that is not reported. Nothing
 goes to results/. A sweep that was interrupted goes on where it was; with --storage URL several
-workers, each started with the same command, divide the grid among themselves.
+workers, each started with the same command, divide the grid among themselves. The id of a table or
+figure, such as mpobert-tab1, stands for its recipes, one after the other, in one database.
 """
 
 EPILOG = """\
@@ -19,13 +23,14 @@ examples:
   mpolab sweep mpop-sst-2-full --scale laptop --data-dir ~/glue
   mpolab sweep demo --lr 1e-4 3e-4 --batch-size 8 16
   mpolab sweep demo --storage sqlite:////shared/sweeps.db        (in several shells)
+  mpolab sweep mpobert-tab1 --scale laptop --data-dir ~/glue --storage sqlite:////shared/sweeps.db
 """
 
 
 def add(commands: Any) -> None:
     about = "try a recipe at every learning rate and batch size of a grid"
     parser = command(commands, "sweep", sweep, about, DESCRIPTION, EPILOG)
-    parser.add_argument("recipe", metavar="RECIPE", help="a name from `mpolab run --list`")
+    parser.add_argument("recipe", metavar="RECIPE", help="a name from `mpolab run --list`, or an item")
     choose_recipe(parser, seed=100)
     parser.add_argument("--lr", metavar="X", type=positive(float), nargs="+", help="default: 2e-6 to 2e-4, six of them")
     parser.add_argument("--batch-size", metavar="N", type=positive(int), nargs="+", help="default: 8 16 32")
@@ -35,26 +40,34 @@ def add(commands: Any) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    from ..sweep import GRID, sweep
+    from ..papers import ITEMS
+    from ..recipes import RECIPES
+    from ..sweep import GRID, sweep, sweep_all
 
     grid = {key: getattr(arguments, key) or values for key, values in GRID.items()}
-    found = sweep(
-        arguments.recipe,
-        arguments.scale,
-        grid,
-        arguments.seed,
-        arguments.data_dir,
-        arguments.source,
-        arguments.storage,
-        progress=not arguments.quiet,
-    )
-    if arguments.json:
-        show(as_json(found.to_dict()))
+    given = {"scale": arguments.scale, "grid": grid, "seed": arguments.seed, "data_dir": arguments.data_dir,
+             "source": arguments.source, "storage": arguments.storage, "progress": not arguments.quiet}  # fmt: skip
+    if arguments.recipe in ITEMS and arguments.recipe not in RECIPES:
+        from .. import ledger
+
+        names = ledger.recipes_of(arguments.recipe)
+        found = []
+        for each in sweep_all(names, file=arguments.recipe, **given):
+            found.append(each)
+            if not arguments.json:
+                show(f"{each.recipe}\n{_table(each)}")
+        if arguments.json:
+            show(as_json([each.to_dict() for each in found]))
         return 0
+    found = sweep(arguments.recipe, **given)
+    show(as_json(found.to_dict()) if arguments.json else _table(found))
+    return 0
+
+
+def _table(found: Sweep) -> str:
     lines = [("learning rate", "batch size", f"select {found.metric}")]
     for trial in found.trials:
         score = "failed" if trial["score"] is None else f"{trial['score']:.2f}"
         lines.append((f"{trial['lr']:g}", str(trial["batch_size"]), score))
     widths = [max(map(len, column)) for column in zip(*lines)]
-    show("\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines))
-    return 0
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)

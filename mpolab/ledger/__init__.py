@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from .build import at, build, row_named, summary
 from .evidence import EVIDENCE
-from .items import item_command, recipes_of, run_item, runnable, work
+from .hours import item_costs
+from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, work
+from .parallel import run_side_by_side
 from .row import VERDICTS, Row
 from .shown import Shown, verdicts_on
 
@@ -24,10 +26,14 @@ __all__ = [
     "Shown",
     "at",
     "build",
+    "decided_without_recipes",
     "item_command",
+    "item_costs",
+    "plan_lines",
     "recipes_of",
     "row_named",
     "run_item",
+    "run_side_by_side",
     "runnable",
     "summary",
     "verdicts_on",

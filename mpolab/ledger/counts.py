@@ -18,7 +18,15 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         "AlbertForSequenceClassification",
         {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
     ),
+    "albert-large": (
+        "AlbertForSequenceClassification",
+        {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
+    ),
     "bert-base": ("BertForSequenceClassification", {}),
+    "minilm": (
+        "BertForSequenceClassification",
+        {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536, "num_hidden_layers": 6},
+    ),
     "distilbert": ("DistilBertForSequenceClassification", {}),
     "mobilebert": ("MobileBertForSequenceClassification", {}),
     "gpt2": ("GPT2LMHeadModel", {}),
@@ -32,6 +40,10 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Released models -> class of transformers and what differs from its config's defaults."""
+
+RELEASED = {"minilm": "minilm", "gpt2": "gpt2", "albert-base-v2": "albert-base", "albert-large-v2": "albert-large",
+            "bert-base-uncased": "bert-base", "t5-base": "t5-base"}  # fmt: skip
+"""A recipe's name of a model -> its entry above."""
 
 BERT_CAPS: dict[str, dict[str, Any]] = {
     "word_embeddings": {"bond": 350},
@@ -49,6 +61,29 @@ def _on_meta(name: str) -> nn.Module:
     model_class = getattr(transformers, kind)
     with torch.device("meta"):
         return model_class(model_class.config_class(**changes))
+
+
+def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
+    """A recipe's model with only shapes: one of `RELEASED`, or a checkpoint of this package; None for any other.
+
+    auto: transformers' Auto class for the head. changes: to entries of the config. Nothing is looked up elsewhere.
+    """
+    import transformers
+
+    from .. import mpobert  # noqa: F401  so that AutoConfig knows it
+    from ..pretrained import CHECKPOINTS, bundled
+
+    if name in bundled():
+        config = transformers.AutoConfig.from_pretrained(CHECKPOINTS / name, local_files_only=True)
+    elif name in RELEASED:
+        kind, own = _SHAPES[RELEASED[name]]
+        config = getattr(transformers, kind).config_class(**own)
+    else:
+        return None
+    for key, value in changes.items():
+        setattr(config, key, value)
+    with torch.device("meta"):
+        return getattr(transformers, auto).from_config(config, attn_implementation="eager")
 
 
 @cache

@@ -13,14 +13,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .. import recipes, runs
-from ..errors import CheckpointError, LedgerError, TrainingError, UnknownNameError
+from ..errors import BusyError, CheckpointError, LedgerError, TrainingError, UnknownNameError
 from ..papers import CLAIMS, check_item
 from ..recipes import RECIPES
 from ..texts import OFFLINE_TEXTS
+from .arithmetic import Arithmetic
 from .compared import Compared
 from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
 from .studies import Studied
+from .unwritten import Unwritten
 
 
 def recipes_of(item: str) -> tuple[str, ...]:
@@ -124,6 +126,41 @@ def _without_recipes(item: str) -> str:
     return f"{item} has nothing to run: {how}. Items with recipes: {', '.join(runnable())}."
 
 
+def decided_without_recipes(item: str) -> list[str]:
+    """Of the claims about an item that no recipe decides: what does, one line for each way; none if all have recipes.
+
+    Raises UnknownNameError for an id that is none.
+    """
+    check_item(item)
+    claims = [claim for claim in CLAIMS.values() if claim.item == item]
+    if not claims:
+        return ["no claim of the ledger is about it"]
+    found: dict[str, int] = {}
+    for claim in claims:
+        each = EVIDENCE[claim.id]
+        if isinstance(each, Arithmetic):
+            how = f"by arithmetic: mpolab ledger {item}"
+        elif isinstance(each, Studied):
+            how = f"by a study, {each.cost}: {each.command}"
+        elif isinstance(each, Unwritten):
+            how = f"not at all, as {each.why}" + (f" (nearest: {each.command})" if each.command else "")
+        else:
+            continue
+        found[how] = found.get(how, 0) + 1
+    return [f"{count} claim{'' if count == 1 else 's'} decided {how}" for how, count in found.items()]
+
+
+def plan_lines(asked: Work) -> list[str]:
+    """The runs of an item, a line a recipe: "mpop-rte-lfa  seeds 0 1 2, with a record: 0 1"."""
+    lines = []
+    for name in dict.fromkeys(run.recipe for run in asked.runs):
+        mine = [run for run in asked.runs if run.recipe == name]
+        there = " ".join(str(run.seed) for run in mine if run.there) or "none"
+        lines.append((name, f"seeds {' '.join(str(run.seed) for run in mine)}, with a record: {there}"))
+    width = max(len(name) for name, _ in lines)
+    return [f"{name.ljust(width)}  {rest}" for name, rest in lines]
+
+
 def run_item(
     asked: Work,
     data_dir: str | os.PathLike | None = None,
@@ -135,8 +172,8 @@ def run_item(
 ) -> list[runs.Record]:
     """Runs what has no record, one after the other with one bar over all, and returns all records of the item.
 
-    A run that fails in training (its loss is no number, say) is left out and named at the end; the others go on.
-    run: in place of `recipes.run`.
+    A run that fails in training (its loss is no number, say), or that another process has under way, is left out and
+    named at the end; the others go on. run: in place of `recipes.run`. Several at once: `parallel.run_side_by_side`.
 
     Raises what a single run raises; TrainingError at the end, if some failed in training.
     """
@@ -149,7 +186,7 @@ def run_item(
             try:
                 run(each.recipe, each.scale, each.seed, data_dir, source, progress=False, results=results,
                     resume=resume)  # fmt: skip
-            except TrainingError as error:
+            except (TrainingError, BusyError) as error:
                 failed.append(f"{each.recipe}, seed {each.seed}: {error}")
             bar.update()
     if failed:

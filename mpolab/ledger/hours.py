@@ -1,0 +1,130 @@
+"""Device-hours: what the runs of an item cost at the largest scale, by their floating-point operations.
+
+An estimate, with its assumptions beside it: operations of the training steps alone (`flops`), divided by a rate. For
+`smoke` and `laptop` the rate is that of a matrix product, measured here and now; for `gpu` and `paper` it is assumed, a
+share of an A100's printed peak. Small models reach less than that; a run's record tells what it really took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from ..cost import gemm_rate
+from ..recipes import RECIPES
+from ..runs import SCALES
+from . import flops
+from .items import recipes_of
+
+PEAK = {"bf16": 312e12, "fp16": 312e12, "fp32": 19.5e12}
+"""FLOP/s of an A100 by precision, dense: NVIDIA A100 Tensor Core GPU, data sheet (2021). fp32 without TF32, as torch
+multiplies by default."""
+
+SHARE = 0.40
+"""Of the peak that a training is assumed to reach."""
+
+AT_PAPER_SCALE: dict[str, tuple[str, ...]] = {
+    "mpobert-tab1": ("mpobert-12", "mpobert-24", "mpobert-48", "mpobert-48plus"),
+    "mpobert-tab2": ("mpobert-12",),
+    "mpobert-tab3": ("mpobert-12",),
+    "mpobert-tab4": ("mpobert-12",),
+    "mpobert-tab5": ("mpobert-12",),
+    "mpobert-tab6": ("mpobert-48plus",),
+}
+"""Item -> the pre-trainings of the paper that it rests on; an item's own recipes start from small models."""
+
+ASSUMED = (
+    "matrix products of the training steps alone, all rows at full length, MPOs at full bonds; not scoring, reading or "
+    "saving, nor what squeezing adds, nor the rebuilding of experts. Small models keep a GPU waiting and take longer"
+)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """flops: a second. about: where it comes from."""
+
+    flops: float
+    about: str
+
+
+@cache
+def rate(scale: str, precision: str) -> Rate:
+    """Of a device at that scale."""
+    if scale in ("smoke", "laptop"):
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        found = gemm_rate(dtype) * 1e9
+        return Rate(found, f"{found / 1e9:.0f} GFLOP/s, a {precision} matrix product measured on this machine now")
+    found = SHARE * PEAK[precision]
+    return Rate(found, f"{found / 1e12:.3g} TFLOP/s, {SHARE:.0%} of an A100's {precision} peak (assumed)")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of trainings at one scale. trainings: how many. flops, hours: of those that can be counted. missing: recipes that
+    cannot. rates, hows: as they were used, in words.
+    """
+
+    scale: str
+    trainings: int
+    flops: float
+    hours: float
+    missing: tuple[str, ...]
+    rates: tuple[str, ...]
+    hows: tuple[str, ...]
+
+    def __str__(self) -> str:
+        what = f"cost at scale {self.scale}, an estimate: "
+        if not self.rates:
+            return what + ("no recipe can be counted" if self.missing else "nothing is trained: 0 device-hours")
+        text = f"{what}{counted_in_words(self.flops)} FLOPs ({', '.join(self.hows)}), {hours_in_words(self.hours)} at "
+        text += "; ".join(self.rates)
+        return text + (f"; not counted: {', '.join(self.missing)}" if self.missing else "")
+
+
+def counted_in_words(flops: float) -> str:
+    return f"{flops:.1e}".replace("e+", "e")
+
+
+def hours_in_words(hours: float) -> str:
+    return f"{hours:.2g} device-hours" if hours < 100 else f"{hours:,.0f} device-hours"
+
+
+def cost_of(names: Sequence[str], scale: str) -> Cost:
+    """Of all reported seeds of these recipes at a scale that they have."""
+    total, hours, missing, rates, hows, trainings = 0.0, 0.0, [], [], [], 0
+    for name in names:
+        recipe = RECIPES[name]
+        seeds = len(recipe.seeds)
+        trainings += seeds
+        found = flops.of_recipe(recipe, scale)
+        if found is None:
+            missing.append(name)
+        elif found.flops:
+            device = rate(scale, recipe.at(scale).settings.precision)
+            total += seeds * found.flops
+            hours += seeds * found.flops / device.flops / 3600
+            rates.append(device.about)
+            hows.append(found.how)
+    each = (tuple(dict.fromkeys(words)) for words in (missing, rates, hows))
+    return Cost(scale, trainings, total, hours, *each)
+
+
+def costs_of(names: Sequence[str]) -> list[Cost]:
+    """Of recipes, each at its largest scale: one entry a scale, the largest first."""
+    largest = {name: max(RECIPES[name].scales, key=SCALES.index) for name in names}
+    return [
+        cost_of([name for name in names if largest[name] == scale], scale)
+        for scale in reversed(SCALES)
+        if scale in largest.values()
+    ]
+
+
+def item_costs(item: str) -> list[tuple[str, Cost]]:
+    """[(of what, what it costs)]: an item's recipes, and the paper's own pre-trainings where it rests on them."""
+    found = [("its recipes", cost) for cost in costs_of(recipes_of(item))]
+    if item in AT_PAPER_SCALE:
+        found += [("the paper's pre-training", cost) for cost in costs_of(AT_PAPER_SCALE[item])]
+    return found

@@ -1,0 +1,340 @@
+"""Items as a whole: their plans and costs for every id, and their runs side by side, in real processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import elsewhere, paragraph  # noqa: F401
+
+from mpolab import cli, crew, ledger, locks, papers, recipes, runs
+from mpolab.errors import TrainingError
+from mpolab.ledger import flops, hours, parallel
+from mpolab.ledger.arithmetic import Arithmetic
+from mpolab.ledger.compared import Compared, one
+from mpolab.ledger.items import work
+from mpolab.ledger.unwritten import Unwritten
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+REAL = runs.results_folder()  # before a test names another one
+
+
+@pytest.fixture
+def elsewhere_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("MPOLAB_WORK", str(tmp_path / "work"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    return tmp_path
+
+
+def only(monkeypatch, item: str, recipe: str, seeds: tuple[int, ...]) -> None:
+    """As if one recipe, with these seeds, decided all claims about an item. The child processes have the real one."""
+    monkeypatch.setitem(recipes.RECIPES, recipe, dataclasses.replace(recipes.RECIPES[recipe], seeds=seeds))
+    for claim in papers.CLAIMS.values():
+        if claim.item == item:
+            monkeypatch.setitem(ledger.EVIDENCE, claim.id, Compared(((one(recipe), 40.0),), "higher", "it - 40"))
+
+
+def write(name: str, seed: int, peak: int = 0, memory: str = "rss", total: int = 1000) -> None:
+    """A record of a recipe at scale smoke."""
+    recipe = recipes.RECIPES[name]
+    runs.Record(
+        recipe=name, recipe_hash=recipe.hash("smoke"), scale="smoke", seed=seed, fields=recipe.fields("smoke"),
+        command="", data={"task": "toy-RTE"}, model="", seconds=7.0, peak_bytes=peak, memory=memory, trainable=0,
+        total=total, scores={},
+    ).save()  # fmt: skip
+
+
+# -- plans -----------------------------------------------------------------------------------------------
+
+
+def test_every_id_has_a_plan(elsewhere_too, monkeypatch, capsys):
+    """`mpolab run ID --dry-run`, at every scale that its recipes have. (What a step costs is counted further down.)"""
+    monkeypatch.setattr(flops, "_step", lambda *_: (10**12, flops.COUNTED))
+    with_recipes = set(ledger.runnable())
+    assert {"mpop-tab3", "mpop-tab5", "mpobert-tab2", "mpobert-fig3", "mpoe-tab4"} <= with_recipes
+    for item in papers.ITEMS:
+        assert cli.main(["run", item, "--dry-run", "--scale", "gpu"]) == 0, item
+        out, err = capsys.readouterr()
+        assert err == ""
+        mine = [claim for claim in papers.CLAIMS.values() if claim.item == item]
+        if item in with_recipes:
+            names = ledger.recipes_of(item)
+            assert out.startswith(f"{item} at scale gpu: {len(names)} recipe") and "not counted" not in out
+            assert all(f"\n{name} " in out for name in names) and "\ncost at scale gpu, an estimate: " in out
+        else:
+            assert out.startswith(f"{item} has no recipe to run\n")
+            assert ("no claim of the ledger" in out) == (not mine)
+        assert ("[the paper's pre-training]" in out) == (item in hours.AT_PAPER_SCALE)
+        for claim in mine:
+            if isinstance(evidence := ledger.EVIDENCE[claim.id], Unwritten):
+                assert f"not at all, as {evidence.why}" in out
+    assert not list(elsewhere_too.rglob("*.json")), "nothing was run"
+
+
+def test_every_command_of_the_ledger_that_names_an_item_is_one_that_works(elsewhere_too, monkeypatch, capsys):
+    monkeypatch.setattr(flops, "_step", lambda *_: (10**12, flops.COUNTED))
+    evidence = {id: each for id, each in ledger.EVIDENCE.items() if not isinstance(each, Arithmetic)}
+    claims = {id: papers.CLAIMS[id] for id in evidence}
+    rows = [row for row in ledger.build(elsewhere_too, claims, evidence) if row.command]
+    assert all(row.verdict == "not run" for row in rows)
+    assert len(rows) > 20
+    commands = {tuple(row.command.split()) for row in rows if row.command.startswith("mpolab ")}
+    assert len(commands) >= 10
+    for _, *argv in commands:
+        assert cli.main([*argv, "--dry-run"]) == 0, argv
+        assert f"{argv[1]} at scale laptop: " in capsys.readouterr().out
+    for row in rows:
+        if row.command.startswith("python "):
+            assert (Path(cli.__file__).parents[2] / row.command.split()[1]).is_file(), row.command
+
+
+def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
+    only(monkeypatch, "mpop-tab1", "offline-rte-majority", (0, 1, 2))
+    write("offline-rte-majority", 1)
+    assert cli.main(["run", "mpop-tab1", "--dry-run"]) == 0
+    first, second, cost = capsys.readouterr().out.splitlines()
+    assert first.startswith("mpop-tab1 at scale smoke: 1 recipes, 3 runs, 1 with a record; to go: 2 runs, about 14 s")
+    assert second == "offline-rte-majority  seeds 0 1 2, with a record: 1"
+    assert cost == "cost at scale laptop, an estimate: nothing is trained: 0 device-hours [its recipes]"
+    assert cli.main(["run", "mpop-tab1", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["runs"] == [{"recipe": "offline-rte-majority", "seed": k, "record": k == 1} for k in range(3)]
+    assert (plan["item"], plan["scale"], plan["without"]) == ("mpop-tab1", "smoke", []) and plan["seconds"] == 14
+    assert plan["costs"][0]["hours"] == 0
+    assert cli.main(["run", "mpop-fig2", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["runs"] == [] and "scripts/low_rank_study.py" in plan["without"][0]
+    assert cli.main(["run", "mpop-tab1", "--dry-run", "--scale", "paper"]) == 2
+    paragraph(capsys.readouterr().err, "not every recipe of mpop-tab1 has the scale 'paper'")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["demo", "--dry-run"], "are for an item"),
+        (["demo", "--jobs", "2"], "are for an item"),
+        (["mpop-tab5", "--jobs", "0"], "not above 0"),
+        (["mpop-tab5", "--jobs", "many"], "invalid whole number"),
+        (["demo", "--processes", "-1"], "not above 0"),
+        (["mpop-tab5", "--dry-run", "--seed", "4"], "leave out --seed"),
+    ],
+)
+def test_wrong_usage(elsewhere_too, capsys, argv, words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", *argv])
+    assert stop.value.code == 2 and words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--jobs", "--processes"])
+def test_processes_of_processes_are_refused(elsewhere_too, capsys, monkeypatch, option):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit):
+        cli.main(["run", "mpop-tab5", option, "2"])
+    assert f"torchrun has started these processes already: leave out {option}" in capsys.readouterr().err
+
+
+# -- what a training costs -------------------------------------------------------------------------------
+
+
+def bert_by_hand(hidden, inner, layers, rows, length, outputs):
+    """Forward: every matrix 2 I J a token, attention's two products; backward: two products for each of them."""
+    tokens = rows * length
+    layer = tokens * 2 * (4 * hidden**2 + 2 * hidden * inner) + rows * 2 * (2 * length**2 * hidden)
+    return 3 * (layers * layer + 2 * rows * (hidden**2 + hidden * outputs))
+
+
+def test_a_step_is_what_the_formula_says():
+    dense = flops.of_recipe(recipes.RECIPES["mpop-rte-full"], "gpu")  # 32 rows of 128 tokens
+    assert dense.steps == 3 * -(-(2490 - 500) // 32) and dense.how == flops.COUNTED
+    assert dense.flops == dense.steps * bert_by_hand(384, 1536, 6, 32, 128, 2)
+    last = flops.of_recipe(recipes.RECIPES["mpop-rte-last-1"], "gpu")
+    forward = bert_by_hand(384, 1536, 6, 32, 128, 2) / 3
+    assert forward < last.flops / last.steps < 2 * forward, "one layer of six goes backward"
+    whole, frozen = (flops.of_recipe(recipes.RECIPES[f"mpop-rte-{way}"], "gpu") for way in ("full-mpo", "lfa"))
+    assert dense.flops < frozen.flops < whole.flops, "matrices are rebuilt, and centres get no gradient"
+    assert flops.of_recipe(recipes.RECIPES["mpop-rte-majority"], "gpu") == flops.Training(0, 0.0, flops.COUNTED)
+
+
+def test_experts_by_the_parameters_that_a_token_meets():
+    """GPT-2: twelve layers of 768, blocks of 3072, a vocabulary of 50,257; 2,000 steps of 32 rows of 512 tokens."""
+    tokens, attention, block, head = 2000 * 32 * 512, 4 * 768**2, 2 * 768 * 3072, 50257 * 768
+
+    def found(name):
+        return flops.of_recipe(recipes.RECIPES[f"experts-{name}"], "gpu")
+
+    def expected(experts):
+        return 6 * tokens * (12 * (attention + experts * block) + head)
+
+    for name, experts in (("mpoe", 1), ("mpoe-16", 1), ("moe", 2), ("switch", 1), ("moefication", 0.25)):
+        assert found(name).how == flops.BY_PARAMETERS and found(name).flops == pytest.approx(expected(experts)), name
+    assert found("dense").how == flops.COUNTED
+    with_attention = expected(1) + 3 * 2000 * 12 * 32 * 4 * 512**2 * 768
+    assert found("dense").flops == pytest.approx(with_attention, rel=1e-6)
+    mini, wide = (flops.of_recipe(recipes.RECIPES[f"experts-{name}"], "laptop").flops for name in ("dense", "wide"))
+    more = 4 * 2 * 192 * (1690 - 768)  # numbers in four layers of gpt2-mini; 100 steps of 8 rows of 128 tokens
+    assert wide - mini == 6 * more * 100 * 8 * 128
+
+
+def test_steps_are_those_of_the_records():
+    """Of the committed runs, but for those that squeeze: their cuts come with updates of their own."""
+    checked = set()
+    for record in runs.records(results=REAL):
+        recipe = recipes.RECIPES.get(record.recipe)
+        if recipe is None or runs.stale(record, recipe) or recipe.method in ("mpop", "mpop_dir", "pretrain_albert"):
+            continue
+        if recipe.method in ("majority", "bag_of_words"):
+            continue
+        assert flops.steps_of(recipe.at(record.scale)) == record.steps, (record.recipe, record.scale)
+        checked.add(recipe.method)
+    assert {"full", "full_compared", "mpop_full", "last_2", "experts", "pretrain_mpobert"} <= checked
+
+
+def test_steps_of_sets_that_are_known_and_of_others():
+    at = recipes.RECIPES["table1-sst-2-minilm"].at("gpu")
+    assert flops.steps_of(at) == 3 * -(-(67349 - 500) // 16)
+    assert flops.steps_of(dataclasses.replace(at, select=None)) == 3 * -(-(67349 - 1000) // 16)
+    assert flops.steps_of(dataclasses.replace(at, train=10**6)) == 3 * -(-67349 // 16)
+    assert flops.steps_of(dataclasses.replace(at, task="MNLI-10k")) is None
+    few = recipes.RECIPES["table3-mnli-10k-minilm-30"].at("gpu")  # three classes, batches of 10, 20 epochs
+    assert flops.steps_of(few) == 20 * 9
+    several = recipes.RECIPES["table2-minilm"].at("laptop")
+    assert flops.steps_of(several) == 3 * sum(-(-200 // several.settings.batch_size) for _ in several.tasks)
+
+
+def test_hours_are_operations_by_a_rate_that_is_said():
+    names = ["mpop-rte-full", "mpop-rte-majority"]
+    cost = hours.cost_of(names, "gpu")
+    once = flops.of_recipe(recipes.RECIPES["mpop-rte-full"], "gpu").flops
+    assert cost.flops == 3 * once and cost.trainings == 6
+    assert cost.hours == pytest.approx(3 * once / (0.4 * 312e12) / 3600)
+    assert "40% of an A100's bf16 peak (assumed)" in str(cost) and "counted" in str(cost) and "estimate" in str(cost)
+    assert f"{cost.hours:.2g} device-hours" in str(cost)
+    here = hours.rate("laptop", "fp32")
+    assert 1e8 < here.flops < 1e13 and "measured on this machine" in here.about
+    unknown = dataclasses.replace(recipes.RECIPES["mpop-rte-full"], model="somebody/something")
+    assert flops.of_recipe(unknown, "gpu") is None
+    paper = hours.cost_of(["mpobert-12"], "paper")
+    assert paper.rates == ("125 TFLOP/s, 40% of an A100's fp16 peak (assumed)",)
+    # 10,000 steps of 4,096 rows of 128 tokens: matrices of twelve layers, and the output layer over the vocabulary
+    dense = 12 * (4 * 768**2 + 2 * 768 * 3072) + 30000 * 128 + 768 * 128
+    least = 6 * dense * 10_000 * 4096 * 128
+    assert least < paper.flops < 1.25 * least, "attention, adapters and rebuilt matrices come on top"
+
+
+# -- runs side by side -----------------------------------------------------------------------------------
+
+
+def test_two_at_once_one_of_which_fails_and_the_rest_later(elsewhere_too, monkeypatch, capsys):
+    """Real processes: somebody else has the run of one seed under way; asked again, only that one is run."""
+    recipe = recipes.RECIPES["offline-rte-majority"]
+    only(monkeypatch, "mpop-tab1", recipe.name, (0, 1))
+    folder = elsewhere_too / "results" / recipe.name
+    rows = recipes.rows(recipe.at("smoke"), 1)
+    which = hashlib.sha256(json.dumps(rows.sha256, sort_keys=True).encode()).hexdigest()[:8]
+    work_of_1 = elsewhere_too / "work" / recipe.name / f"smoke-seed1-{recipe.hash('smoke')}-{which}.lock"
+    with locks.held(work_of_1, "another test"):
+        assert cli.main(["run", "mpop-tab1", "--jobs", "2"]) == 2
+    err = capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["smoke-seed0.json"]
+    last = paragraph(err, "1 of 2 runs of mpop-tab1 failed, the others have their records", "seed 1 (exit status 2)")
+    assert f"is being run by another process (number {os.getpid()})" in last
+    assert "2/2" in err and "to go: 2 runs" in err and "device-hours" in err
+    log = elsewhere_too / "work" / recipe.name / f"{recipe.name}-smoke-seed1.log"
+    assert "is being run by another process" in log.read_text()
+
+    before = (folder / "smoke-seed0.json").read_bytes()
+    assert cli.main(["run", "mpop-tab1", "--jobs", "auto", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [record["seed"] for record in json.loads(out)] == [0, 1] and "to go: 1 run, " in err
+    assert (folder / "smoke-seed0.json").read_bytes() == before and not log.exists()
+    record = runs.load(folder / "smoke-seed1.json")
+    assert record.threads == 1 and record.command == f"mpolab run {recipe.name} --scale smoke --seed 1"
+
+
+def test_two_processes_train_one_run(elsewhere_too, monkeypatch, capsys):
+    """torchrun on the CPU, by way of an item; offline rows of a real task, which are kept apart."""
+    only(monkeypatch, "mpop-tab1", "table1-rte-albert-mini", (0,))
+    argv = ["run", "mpop-tab1", "--source", "offline", "--processes", "2", "--json", "--quiet"]
+    assert cli.main(argv) == 0
+    out, err = capsys.readouterr()
+    (record,) = json.loads(out)
+    assert err == "" and (record["processes"], record["steps"]) == (2, 4)
+    assert (elsewhere_too / "results" / "table1-rte-albert-mini" / "offline" / "smoke-seed0.json").is_file()
+
+
+def test_one_recipe_under_torchrun_is_the_same_command(elsewhere_too, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "execve", lambda *given: asked.append(given) or 0)
+    argv = ["demo", "--scale", "smoke", "--seed", "2", "--source", "offline", "--json"]
+    assert cli.main(["run", *argv, "--processes", "2"]) == 0
+    ((path, command, environment),) = asked
+    assert path == command[0] == sys.executable and environment["OMP_NUM_THREADS"] == "1"
+    begin = command.index("mpolab")
+    assert command[1:3] == ["-m", "torch.distributed.run"]
+    assert command[begin + 1 :] == ["run", "demo", "--scale", "smoke", "--seed", "2", "--source", "offline", "--json"]
+    assert command[command.index("--nproc-per-node") + 1] == "2" and command[begin - 1] == "-m"
+
+
+def test_what_a_run_is_told(elsewhere_too, monkeypatch):
+    only(monkeypatch, "mpop-tab1", "offline-rte-majority", (4,))
+    (run,) = work("mpop-tab1", "smoke").runs
+    plain = [
+        sys.executable,
+        "-m",
+        "mpolab",
+        "run",
+        "offline-rte-majority",
+        "--scale",
+        "smoke",
+        "--seed",
+        "4",
+        "--quiet",
+    ]
+    assert list(parallel.command(run)) == plain
+    assert list(parallel.command(run, "glue", "folder", resume=False)) == [
+        *plain, "--data-dir", "glue", "--source", "folder", "--force",
+    ]  # fmt: skip
+    several = parallel.command(run, processes=3)
+    assert several[1:3] == ("-m", "torch.distributed.run") and several[several.index("--nproc-per-node") + 1] == "3"
+    assert list(several[several.index("mpolab") - 1 :]) == plain[1:]
+
+
+def test_threads_are_divided(monkeypatch):
+    monkeypatch.setattr(crew, "cores", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [parallel.threads_each(jobs) for jobs in (1, 3, 16, 99)] == [16, 5, 1, 1]
+    assert parallel.threads_each(2, processes=4) == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert parallel.threads_each(1) == 2 and parallel.threads_each(16) == 1
+
+
+def test_memory_is_that_of_the_recipes_own_records(elsewhere_too, monkeypatch):
+    only(monkeypatch, "mpop-tab1", "offline-rte-majority", (0, 1, 2))
+    recipe = recipes.RECIPES["offline-rte-majority"]
+    assert parallel.memory_of(work("mpop-tab1", "smoke"), recipe.name, "rss") is None
+
+    for seed, peak in ((0, 3 << 30), (1, 1 << 30)):
+        write(recipe.name, seed, peak)
+    asked = work("mpop-tab1", "smoke")
+    wanted = parallel.PROCESS_BYTES["rss"] + 4000 + round(1.15 * (3 << 30))
+    assert parallel.memory_of(asked, recipe.name, "rss") == wanted
+    assert parallel.memory_of(asked, recipe.name, "rss", processes=2) == 2 * wanted
+    assert parallel.memory_of(asked, recipe.name, "cuda") is None, "a CPU's record says nothing of a GPU"
+    write(recipe.name, 2, 2 << 30, "cuda")
+    assert parallel.memory_of(asked, recipe.name, "cuda") == parallel.PROCESS_BYTES["cuda"] + round(1.15 * (2 << 30))
+    assert parallel.memory_of(asked, recipe.name, "rss") == wanted
+
+
+def test_auto_needs_to_know_what_is_free(elsewhere_too, monkeypatch):
+    only(monkeypatch, "mpop-tab1", "offline-rte-majority", (0,))
+    monkeypatch.setattr(parallel, "places", lambda processes: ("rss", (crew.Place(),)))
+    with pytest.raises(TrainingError, match="does not tell how much memory is free"):
+        parallel.run_side_by_side(work("mpop-tab1", "smoke"), progress=False)
