@@ -214,12 +214,14 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "papers": set(),
     "recipes": ANYTHING,
     "ledger": {
+        "anatomy",
         "cost",
         "decomposition",
         "depth",
         "experts",
         "jobs",
         "moe",
+        "moe_layer",
         "mpo",
         "mpobert",
         "mpobert_config",
@@ -228,6 +230,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "mpop",
         "papers",
         "plans",
+        "probing",
         "recipes",
         "routers",
         "runs",
@@ -236,20 +239,37 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "surgery_plans",
         "tasks",
         "texts",
+        "viz",
         "whole",
     },
     "sweep": {"data", "jobs", "recipes", "runs"},
     "look": set(),
     "charts": {"look"},
     "expert_charts": {"look"},
-    "viz": {"look", "charts", "expert_charts"},  # numbers only
+    # pictures of models: one room reads them, the others draw what it found
+    "anatomy": {
+        "experts",
+        "gradient_mask",
+        "layers",
+        "moe",
+        "moe_layer",
+        "mpobert",
+        "plans",
+        "squeeze",
+        "surgery",
+        "surgery_plans",
+    },
+    "diagram": {"look"},
+    "architecture": {"look", "diagram", "anatomy"},
+    "expert_architecture": {"look", "diagram", "anatomy"},
+    "viz": {"look", "charts", "expert_charts", "architecture", "expert_architecture"},  # numbers, but for the last two
     "panels": ANYTHING,
     "cli": ANYTHING,
     "__init__": ANYTHING,
     "__main__": {"cli"},
 }
 # The only rooms that may import these, even inside a function; None: nobody in the package.
-PICTURES = ("look", "charts", "expert_charts", "viz")
+PICTURES = ("look", "charts", "expert_charts", "diagram", "architecture", "expert_architecture", "viz")
 HEAVY = {
     "ipywidgets": {"panels"},
     "tensorly": {"baselines"},
