@@ -101,9 +101,8 @@ def _counts(canvas: Canvas, y: float, found: anatomy.Compressed) -> None:
         parts = [(COLOURS[part], counts.get((part, trains), 0), trains) for part in COLOURS for trains in (True, False)]
         end = part_bar(canvas, 106, y, 10, 400 / total, parts)
         trained, mine = sum(n for (_, trains), n in counts.items() if trains), sum(counts.values())
-        canvas.word(
-            end + 6, y + 5, f"{trained:,} of {mine:,} ({trained / mine:.1%})", BODY, side="left", bold=name == "all"
-        )
+        words = f"{trained:,} of {mine:,} ({trained / mine:.1%})"
+        canvas.word(end + 6, y + 5, words, BODY, side="left", bold=name == "all")
         y += 15
     entries = {"auxiliary": (AUXILIARY, True, False), "central": (CENTRAL, True, False)}
     if found.count(anatomy.OTHER):
@@ -253,7 +252,7 @@ def _layer_row(
     canvas: Canvas, matrix: anatomy.SharedMatrix, left: float, right: float, y: float, pitch: float, dots: bool
 ) -> None:
     """One matrix of one layer: auxiliary tensors on both sides of the centre, an adapter beside them."""
-    x, width = _centre(matrix, left, right)
+    _, width = _centre(matrix, left, right)
     boxes, room = len(matrix.auxiliary), _for_adapter(matrix)
     step = (right - left - width - room) / max(boxes, 1)
     high, gap = min(pitch - 5, 13), min(2.0, step / 4)

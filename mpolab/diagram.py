@@ -89,7 +89,7 @@ class Canvas:
         round: float = 2.0,
         zorder: float = 3,
     ) -> None:
-        """(x, y): its upper left corner. What does not train is pale and hatched; what is shared has a dashed border."""
+        """(x, y): upper left corner. What does not train is pale and hatched; what is shared has a dashed border."""
         face = {"facecolor": fill} if trains else {"facecolor": PALE.get(fill, "white"), "hatch": "////"}
         looks = [{**face, "edgecolor": edge or fill, "linewidth": 0.8}]
         if shared:  # a border of its own, as a hatching has the colour of its edge

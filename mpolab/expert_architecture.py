@@ -150,7 +150,7 @@ def _own_tensors(
     canvas: Canvas, chain: anatomy.Chain, x: float, room: float, width: float, y: float, pitch: float, own: bool
 ) -> None:
     """One expert's auxiliary tensors of one matrix, or dashes for experts that are left out."""
-    centre, step = _middle(chain, x, room, width)
+    _, step = _middle(chain, x, room, width)
     high, middle = min(pitch - 10, 18), y + pitch / 2
     if own:
         canvas.line([x + 2, x + room - 2], [middle, middle], MUTED, 0.8)

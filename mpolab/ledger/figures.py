@@ -166,6 +166,8 @@ def _mpop_2(results: Path) -> list[Picture]:
     viz.draw_methods(left, three, "(a) methods, n = 3", spread=bands)
     several = {name: curve for name, curve in curves.items() if name.startswith("MPO")}
     viz.draw_methods(right, several, "(b) numbers of tensors", spread=spread)
+    for ax in (left, right):
+        ax.set_ylim(0, 1.25)  # room for the key above the curves
     low = min(row["ratio"] for row in content["rows"])
     said = "; ".join(f"{name} {curve[1][list(curve[0]).index(low)]:.3f}" for name, curve in curves.items())
     about = f"{content['scale']}, {len(content['seeds'])} seeds; a band from the least to the largest. {path.name}."
@@ -185,7 +187,7 @@ def _mpobert_1(_: Path) -> list[Picture]:
     score = "average score, %"
     viz.draw_sizes(left, as_printed, "GLUE and SQuAD, development set, as printed", score, own=mine, beside=sides)
     title = "the means of the printed rows; MPOBERT, ALBERT12 and BERT12 counted anew"
-    viz.draw_sizes(right, ours, title, score, own=mine, beside=sides | {"BART12": "above"})
+    viz.draw_sizes(right, ours, title, score, own=mine, beside=sides)
     low = min(ax.get_ylim()[0] for ax in (left, right))
     high = max(ax.get_ylim()[1] for ax in (left, right))
     for ax in (left, right):
@@ -218,18 +220,22 @@ def _mpobert_3(results: Path) -> list[Picture]:
     if not scales:
         raise DataNotFoundError(f"there are no records of all three ways; {item_command('mpobert-fig3', 'laptop')}")
     scale, curves, ends = scales[-1], {}, []
+    colours = dict(zip(_WAYS.values(), (viz.MUTED, viz.COLOURS["MPOBERT"], viz.COLOURS["ALBERT"])))
     for way, name in _WAYS.items():
         mine = [record for record in found[way] if record.scale == scale]
         steps = [entry["step"] for entry in mine[0].evaluations]
         rows = [[record.evaluations[k]["mlm_loss"] for record in mine] for k in range(len(steps))]
         curves[name] = steps, rows
         ends.append(f"{name} {sum(rows[-1]) / len(rows[-1]):.3f}")
-    figure, (ax,) = viz.figure(10, 4.2)
-    viz.draw_runs(ax, curves, "loss on hidden tokens while pre-training goes on", "nats", xlabel="update")
+    figure, (left, right) = viz.figure(10, 3.8, 2)
+    about = {"ylabel": "nats", "xlabel": "update", "colours": colours}
+    viz.draw_runs(left, curves, "loss on hidden tokens while pre-training goes on", **about)
+    trained = {name: curve for name, curve in curves.items() if name != _WAYS["scratch"]}
+    viz.draw_runs(right, trained, "the two that start from trained numbers, closer", **about)
     seeds = sorted({record.seed for records in found.values() for record in records if record.scale == scale})
     caption = (
-        f"results/fig3-*, scale {scale}, seeds {' '.join(map(str, seeds))}; a band from the least to the largest. Of so "
-        "few updates the loss is followed, not a fine-tuned score."
+        f"results/fig3-*, scale {scale}, seeds {' '.join(map(str, seeds))}; a band from the least to the largest. Of "
+        "so few updates the loss is followed, not a fine-tuned score."
     )
     return [Picture(viz.png(figure, DPI), f"Mean losses after {steps[-1]} updates: {'; '.join(ends)}.", caption)]
 
@@ -237,6 +243,8 @@ def _mpobert_3(results: Path) -> list[Picture]:
 def _mpobert_4(results: Path) -> list[Picture]:
     from .. import viz
 
+    if not any((results / "probing").glob("*.json")):
+        raise DataNotFoundError("there is no record in results/probing; python scripts/probe_models.py makes them.")
     found = load_results(results / "probing")
     figure, axes = viz.figure(5.4 * len(found), 5.2, len(found))
     said = []
@@ -304,8 +312,8 @@ SIDES: tuple[Side, ...] = (
     ),
     Side(
         "mpobert-fig4",
-        "Heatmaps of probing: a column is a task (surface, syntactic, semantic), a row a Transformer layer, a red dashed "
-        "box the layer that performs best. Of BERT, ALBERT and MPOBERT.",
+        "Heatmaps of probing: a column is a task (surface, syntactic, semantic), a row a Transformer layer, a red "
+        "dashed box the layer that performs best. Of BERT, ALBERT and MPOBERT.",
         _mpobert_4,
     ),
     Side(
@@ -317,8 +325,8 @@ SIDES: tuple[Side, ...] = (
     Side(
         "mpoe-fig2",
         "(a) A mixture of experts whose matrices are five tensors each: the central tensor is shared by all n experts, "
-        "the auxiliary ones are each expert's own. (b) The gradient mask: each backward pass updates a set of auxiliary "
-        "tensors, and the central tensor with a probability given by p_b.",
+        "the auxiliary ones are each expert's own. (b) The gradient mask: each backward pass updates a set of "
+        "auxiliary tensors, and the central tensor with a probability given by p_b.",
         lambda _: [_mpoe()[1]],
     ),
 )
