@@ -98,7 +98,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em }
 th, td { text-align: left; vertical-align: top; padding: .4em .6em; border-bottom: 1px solid #ddd }
 td.verdict { white-space: nowrap; font-weight: 600 }
-.sides { display: grid; grid-template-columns: 1fr 2.6fr; gap: 1.5em; margin: .8em 0 2.5em }
+.sides { display: grid; grid-template-columns: 1fr 3.2fr; gap: 1.5em; margin: .8em 0 2.5em }
 .sides h4 { margin: 0 0 .4em } .sides figure { margin: 0 0 1em } .sides img { width: 100%; border: 1px solid #ddd }
 @media (max-width: 50em) { .sides { grid-template-columns: 1fr } }
 code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg { display: block; margin-top: .3em }
