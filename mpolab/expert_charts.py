@@ -264,13 +264,15 @@ def draw_runs(
     mark: float | None = None,
     level: tuple[float, str] | None = None,
     xlabel: str = "optimizer step",
+    colours: Mapping[str, str] | None = None,
 ) -> None:
     """Named runs over steps, from dark to light: name -> (steps, for every step the values of all seeds).
 
     A line at the mean and a band from the least to the largest. front: the run drawn last and thicker. mark: a dotted
-    line at a step. level: a dashed line at a value, and its name.
+    line at a step. level: a dashed line at a value, and its name. colours: of runs by name, in place of the shades.
     """
     shades = [to_hex(shade) for shade in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, max(len(runs), 2)))]
+    shades = [(colours or {}).get(name, shade) for name, shade in zip(runs, shades)]
     for k, (name, (steps, rows)) in sorted(enumerate(runs.items()), key=lambda entry: entry[1][0] == front):
         values, wide = np.asarray(rows, dtype=float), 2.6 if name == front else 1.2
         if values.shape[1] > 1:

@@ -2,7 +2,8 @@
 
 matplotlib and seaborn only; no widget, no model, no MPO. Here are the pictures of an MPO's parts; charts of what was
 measured are in `mpolab.charts`, those of experts in `mpolab.expert_charts`, the look of all in `mpolab.look`, and
-everything is called from here.
+everything is called from here. The four that draw a model's architecture (`draw_mpop`, `draw_mpobert`,
+`draw_moe_and_mpoe`, `draw_mpoe`) take the object itself, whose numbers `mpolab.anatomy` reads.
 
 Items: mpop-fig1, mpoe-fig1.
 """
@@ -17,6 +18,7 @@ from matplotlib.collections import PatchCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from .architecture import draw_mpobert, draw_mpop
 from .charts import (
     draw_bars,
     draw_curves,
@@ -30,6 +32,7 @@ from .charts import (
     draw_sizes,
     draw_slopes,
 )
+from .expert_architecture import draw_moe_and_mpoe, draw_mpoe
 from .expert_charts import draw_distances, draw_load, draw_routed_text, draw_runs, draw_shaded_text, expert_colours
 from .look import (
     ADAPTER,
@@ -87,6 +90,10 @@ __all__ = [
     "draw_load",
     "draw_matrix",
     "draw_methods",
+    "draw_moe_and_mpoe",
+    "draw_mpobert",
+    "draw_mpoe",
+    "draw_mpop",
     "draw_owners",
     "draw_parts",
     "draw_probe",

@@ -235,6 +235,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "papers": set(),
     "recipes": ANYTHING,
     "ledger": {
+        "anatomy",
         "cost",
         "crew",
         "decomposition",
@@ -244,6 +245,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "jobs",
         "metrics",
         "moe",
+        "moe_layer",
         "mpo",
         "mpobert",
         "mpobert_config",
@@ -254,6 +256,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "papers",
         "plans",
         "pretrained",
+        "probing",
         "recipes",
         "routers",
         "runs",
@@ -262,6 +265,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "surgery_plans",
         "tasks",
         "texts",
+        "viz",
         "whole",
         "widening",
     },
@@ -269,14 +273,30 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "look": set(),
     "charts": {"look"},
     "expert_charts": {"look"},
-    "viz": {"look", "charts", "expert_charts"},  # numbers only
+    # pictures of models: one room reads them, the others draw what it found
+    "anatomy": {
+        "experts",
+        "gradient_mask",
+        "layers",
+        "moe",
+        "moe_layer",
+        "mpobert",
+        "plans",
+        "squeeze",
+        "surgery",
+        "surgery_plans",
+    },
+    "diagram": {"look"},
+    "architecture": {"look", "diagram", "anatomy"},
+    "expert_architecture": {"look", "diagram", "anatomy"},
+    "viz": {"look", "charts", "expert_charts", "architecture", "expert_architecture"},  # numbers, but for the last two
     "panels": ANYTHING,
     "cli": ANYTHING,
     "__init__": ANYTHING,
     "__main__": {"cli"},
 }
 # The only rooms that may import these, even inside a function; None: nobody in the package.
-PICTURES = ("look", "charts", "expert_charts", "viz")
+PICTURES = ("look", "charts", "expert_charts", "diagram", "architecture", "expert_architecture", "viz")
 HEAVY = {
     "ipywidgets": {"panels"},
     "tensorly": {"baselines"},

@@ -8,10 +8,31 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.textpath import TextPath
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from mpolab import charts, viz
+from mpolab import charts, to_moe, viz
+from mpolab.layers import MPOLinear
+from mpolab.moe_layer import MoELayer
+from mpolab.mpobert import MPOBertModel
+from mpolab.mpobert_config import MPOBertConfig
+
+
+def shared_layers():
+    with torch.device("meta"):
+        return MPOBertModel(MPOBertConfig.preset("mpobert-mini", num_hidden_layers=2))
+
+
+def mixture(kind):
+    with torch.device("meta"):
+        return to_moe(GPT2LMHeadModel(GPT2Config(n_embd=64, n_head=2, n_layer=1, vocab_size=99)), kind, experts=2)
+
+
+def first(model):
+    return next(module for module in model.modules() if isinstance(module, MoELayer))
+
 
 BONDS = [1, 4, 9, 4, 1]
 DRAWN = {
@@ -50,6 +71,10 @@ DRAWN = {
     "draw_runs": lambda ax: viz.draw_runs(
         ax, {"p_b = 0": ([0, 5], [[0, 0], [1, 2]]), "p_b = 1": ([0], [[1]])}, front="p_b = 0", mark=5, level=(1, "even")
     ),
+    "draw_mpop": lambda ax: viz.draw_mpop(ax, MPOLinear.from_linear(torch.nn.Linear(64, 64))),
+    "draw_mpobert": lambda ax: viz.draw_mpobert(ax, shared_layers()),
+    "draw_moe_and_mpoe": lambda ax: viz.draw_moe_and_mpoe(ax, first(mixture("moe")), first(mixture("mpoe"))),
+    "draw_mpoe": lambda ax: viz.draw_mpoe(ax, mixture("mpoe")),
     "draw_matrix": lambda ax: viz.draw_matrix(ax, [[1, -1], [0, 2]]),
 }
 

@@ -54,7 +54,7 @@ BERT_CAPS: dict[str, dict[str, Any]] = {
 """One of the settings that give MPOP's Table 4 for BERT; the paper prints none."""
 
 
-def _on_meta(name: str) -> nn.Module:
+def on_meta(name: str) -> nn.Module:
     import transformers
 
     kind, changes = _SHAPES[name]
@@ -89,7 +89,7 @@ def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
 @cache
 def dense(name: str) -> float:
     """#To of a released model."""
-    return sum(parameter.numel() for parameter in _on_meta(name).parameters()) / MILLION
+    return sum(parameter.numel() for parameter in on_meta(name).parameters()) / MILLION
 
 
 @cache
@@ -99,7 +99,7 @@ def mpop(name: str, plan: str = "full", freeze: bool = True) -> tuple[float, flo
     from ..surgery_plans import MPOP_RELEASED
 
     plans = {"full": (), "released": (MPOP_RELEASED,), "bert": (BERT_CAPS,)}
-    model = to_mpo(_on_meta(name), *plans[plan], progress=False)
+    model = to_mpo(on_meta(name), *plans[plan], progress=False)
     report = trainable_report(freeze_central(model) if freeze else model)
     return report.trainable / MILLION, report.total / MILLION
 
@@ -110,7 +110,7 @@ def last_layers(layers: int) -> float:
     from ..mpop import only_last_layers
     from ..surgery import trainable_report
 
-    return trainable_report(only_last_layers(_on_meta("bert-base"), layers, embedding=True)).trainable / MILLION
+    return trainable_report(only_last_layers(on_meta("bert-base"), layers, embedding=True)).trainable / MILLION
 
 
 @cache
@@ -143,7 +143,7 @@ def moe(name: str, kind: str = "mpoe", experts: int = 8, routers: bool = True, *
     from ..moe import to_moe
     from ..routers import Router
 
-    model = to_moe(_on_meta(name), kind, experts, **settings)
+    model = to_moe(on_meta(name), kind, experts, **settings)
     count = sum(parameter.numel() for parameter in model.parameters())
     if not routers:
         count -= sum(p.numel() for module in model.modules() if isinstance(module, Router) for p in module.parameters())
@@ -171,7 +171,7 @@ def _with_experts(name: str, experts: int) -> list[Any]:
     from ..experts import MPOExperts
     from ..moe import to_moe
 
-    return [module for module in to_moe(_on_meta(name), "mpoe", experts).modules() if isinstance(module, MPOExperts)]
+    return [module for module in to_moe(on_meta(name), "mpoe", experts).modules() if isinstance(module, MPOExperts)]
 
 
 def core_sizes(shape: tuple[int, int], style: str = "mpobert") -> tuple[int, int]:

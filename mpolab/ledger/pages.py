@@ -6,15 +6,23 @@ the records make.
 
 from __future__ import annotations
 
+import base64
 import html
+import importlib.util
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import LedgerError
+from .. import runs
+from ..errors import DataNotFoundError, LedgerError
 from ..papers import CLAIMS, PAPERS, label
 from .build import summary
 from .row import BY_ARITHMETIC, NOT_RUN, Row
+
+if TYPE_CHECKING:
+    from .figures import Side
 
 MARKERS = {
     "summary": ("<!-- ledger summary: made by `make ledger` -->", "<!-- end of the ledger summary -->"),
@@ -90,19 +98,25 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em }
 th, td { text-align: left; vertical-align: top; padding: .4em .6em; border-bottom: 1px solid #ddd }
 td.verdict { white-space: nowrap; font-weight: 600 }
+.sides { display: grid; grid-template-columns: 1fr 3.2fr; gap: 1.5em; margin: .8em 0 2.5em }
+.sides h4 { margin: 0 0 .4em } .sides figure { margin: 0 0 1em } .sides img { width: 100%; border: 1px solid #ddd }
+@media (max-width: 50em) { .sides { grid-template-columns: 1fr } }
 code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg { display: block; margin-top: .3em }
 """
 
 
-def page(rows: Sequence[Row]) -> str:
-    """A whole HTML page without scripts: the table, what is doubtful about the print, and for every claim on runs its
-    interval, drawn beside zero.
+def page(rows: Sequence[Row], results: Path | None = None) -> str:
+    """A whole HTML page without scripts: the table, what is doubtful about the print, for every claim on runs its
+    interval, drawn beside zero, and the papers' figures side by side with ours, as pictures within the page.
+
+    results: the folder of records, None = the usual one.
     """
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>mpolab: the claims ledger</title>',
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>The claims ledger</h1><p>{html.escape(summary_line(rows))}.</p>",
+        '<p><a href="#figures">The figures, side by side</a></p>',
     ]
     for paper, group in groupby(rows, key=lambda row: row.paper):
         about = next(text for key, text in PAPERS.items() if key == paper.lower())
@@ -110,6 +124,7 @@ def page(rows: Sequence[Row]) -> str:
         for item, mine in groupby(group, key=lambda row: row.item):
             parts.append(f'<h3 id="{item}">{html.escape(label(item))} <code>{item}</code></h3>')
             parts.append(table(list(mine)))
+    parts += _figures(runs.results_folder() if results is None else results)
     parts.append("</body></html>\n")
     return "\n".join(parts)
 
@@ -118,6 +133,43 @@ def table(rows: Sequence[Row]) -> str:
     """HTML: a line a claim."""
     head = "<table><tr><th>claim</th><th>printed</th><th>ours</th><th>verdict</th></tr>"
     return "\n".join([head, *(_line(row) for row in rows), "</table>"])
+
+
+def _figures(results: Path) -> list[str]:
+    """A section a figure: what the print shows, in words, and our pictures."""
+    from .figures import SIDES
+
+    parts = [
+        '<h2 id="figures">The figures, side by side</h2>',
+        "<p>The papers' own pictures belong to their publishers: on the left is what each shows, told from its caption "
+        "and the text. On the right is what this project draws, from its records or from models that have only "
+        "shapes.</p>",
+    ]
+    for side in SIDES:
+        parts.append(
+            f'<h3 id="figure-{side.item}">{html.escape(label(side.item))} <code>{side.item}</code></h3>'
+            f'<div class="sides"><div><h4>in the paper</h4><p>{html.escape(side.printed)}</p></div>'
+            f"<div><h4>here</h4>{_ours(side, results)}</div></div>"
+        )
+    return parts
+
+
+def _ours(side: Side, results: Path) -> str:
+    """The pictures as <figure>s; where there is none, why."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return "<p>Not drawn: that takes matplotlib, which <code>pip install 'mpolab[viz]'</code> brings.</p>"
+    try:
+        pictures = side.draw(results)
+    except DataNotFoundError as missing:
+        return f"<p>Not drawn: {html.escape(str(missing))}</p>"
+    parts = []
+    for picture in pictures:
+        data = base64.b64encode(picture.png).decode()
+        parts.append(
+            f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(picture.alt)}">'
+            f'<figcaption class="note">{html.escape(picture.caption)}</figcaption></figure>'
+        )
+    return "".join(parts)
 
 
 def _line(row: Row) -> str:
