@@ -188,7 +188,7 @@ RECIPES: tuple[Recipe, ...] = (
             settings=dataclasses.replace(_FINE, max_length=64),
             scales={
                 "smoke": {"train": 32, "select": 16, "dev": 16, "epochs": 1, "max_length": 32},
-                "laptop": {"train": 250, "select": 50, "dev": 250, "epochs": 4, "lr": 1e-4, "precision": "bf16"},
+                "laptop": {"train": 200, "select": 50, "dev": 250, "epochs": 4, "lr": 1e-4, "precision": "bf16"},
                 "gpu": {"select": 500, "precision": "bf16"},
             },
         )
