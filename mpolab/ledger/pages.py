@@ -36,7 +36,7 @@ COLUMNS = ("claim", "printed", "ours", "verdict")
 def summary_line(rows: Sequence[Row]) -> str:
     """ "106 claims: 32 exact, 34 print contradicts itself, ..."."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in summary(rows).items())
-    return f"{len(rows)} claims: {counts}"
+    return f"{len(rows)} claim{'' if len(rows) == 1 else 's'}: {counts}"
 
 
 def _found(row: Row) -> str:
