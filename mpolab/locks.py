@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ def _lock(handle: int) -> bool:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as problem:
+        if problem.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise  # a file system without locks is no other process
     return True

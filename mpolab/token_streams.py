@@ -50,8 +50,9 @@ def paragraphs(documents: Iterable[str]) -> Iterator[tuple[int, str]]:
         text += part
         *whole, text = _PARAGRAPH.split(text)
         if len(text) > LONGEST:
+            end = "" if not text[-1].isspace() else " "  # a word that ends here goes on with no other
             pieces = text.rsplit(None, 1)
-            whole, text = [*whole, pieces[0]], pieces[1] if len(pieces) > 1 else ""
+            whole, text = [*whole, pieces[0]], pieces[1] + end if len(pieces) > 1 else ""
         for paragraph in whole:
             if line := " ".join(paragraph.split()):
                 yield here, line

@@ -131,6 +131,7 @@ def _of_a_writer(record: runs.Record) -> str:
     which = "of hidden tokens" if spans else "a token"
     seen = " The n-grams see the text before a span, the model both sides of it." if spans else ""
     head = "seq2seq-lm" if spans else "causal-lm"
+    how = " A hole stands right behind the word before it: `had not<extra_id_0> the house`." if spans else ""
     return f"""{what}; the split that chose the step is the end of the training text.
 
 On novels that were held out ({record.data["rows"]["test"]:,} windows of {record.data["window"]}, {
@@ -148,7 +149,7 @@ On the split that chooses, while it trained:
 |---|---|---|
 {points}
 
-Use: `mpolab.models.load_pretrained("{record.recipe}", head="{head}")`. English prose of before 1930, with what its
+Use: `mpolab.models.load_pretrained("{record.recipe}", head="{head}")`.{how} English prose of before 1930, with what its
 authors thought; not for anything that matters."""
 
 

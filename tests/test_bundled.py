@@ -103,8 +103,8 @@ def test_it_writes(name):
     assert found.origin == "bundled" and found.new == ()
     assert sum(p.numel() for p in found.model.parameters()) == record.total
     tokenizer = found.tokenizer
-    text = (
-        "He said that he had not <extra_id_0> the house."
+    text = (  # a sentinel stands right behind a word, as in training: the space is hidden with what follows
+        "He said that he had not<extra_id_0> the house."
         if name.startswith("t5")
         else "He said that he had not seen the house."
     )

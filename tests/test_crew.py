@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -179,6 +180,18 @@ with held(Path(sys.argv[1]), "the other"):
     print("has it", flush=True)
     time.sleep(60)
 """
+
+
+def test_a_file_system_without_locks_is_no_other_process(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(OSError, match="No locks available") as found, locks.held(tmp_path / "a.lock", "the recipe"):
+        pass
+    assert not isinstance(found.value, BusyError)
 
 
 def test_one_holder_at_a_time_and_none_after_a_kill(tmp_path):

@@ -255,18 +255,32 @@ def test_without_three_seeds_nothing_is_said_but_what_it_would_take(made_up, tmp
     assert row.command == "mpolab run mpop-tab3 --scale laptop --data-dir DIR"
 
 
-def test_tasks_that_were_not_run_are_left_out_and_named(made_up):
-    """Two tasks, one of which has two seeds only: the other decides, and the row says that it stands alone."""
+def test_tasks_without_records_are_left_out_and_what_is_missing_is_named(made_up):
+    """Two tasks; the one that has its three seeds decides, and the row says which records the other lacks."""
     both = Compared(((one("one"), one("two")), (one("two"), 45.0)), "higher", "gain")
     made_up("one", "laptop", {0: 51, 1: 61.1, 2: 70.9})
     results = made_up("two", "laptop", {0: 50, 1: 60})
     assert verdict(results, both).verdict == "not run"
     made_up("two", "laptop", {2: 70})
     assert verdict(results, both).ours.endswith("6 pairs")
-    aside = Compared(((one("two"), 45.0), (one("one"), one("two"))), "higher", "gain")
+    for name in ("one", "two"):
+        made_up(name, "smoke", {0: 10, 1: 10, 2: 10})
     (results / "one" / "laptop-seed1.json").unlink()
-    row = verdict(results, aside)
-    assert row.ours.endswith("3 pairs; not run: one") and {Path(name).parent.name for name in row.record} == {"two"}
+    row = verdict(results, both)
+    assert row.scale == "laptop"  # a smaller scale that has all is no better evidence
+    assert row.ours.endswith("3 pairs; without records of one (seed 1)")
+    assert {Path(name).parent.name for name in row.record} == {"two"}
+    for seed in (0, 2):
+        (results / "one" / f"laptop-seed{seed}.json").unlink()
+    assert verdict(results, both).ours.endswith("3 pairs; without records of one")
+
+
+def test_a_part_of_the_tasks_reproduces_nothing(made_up):
+    both = Compared(((one("one"), one("two")), (one("two"), 45.0)), "higher", "gain")
+    results = made_up("two", "paper", {0: 50, 1: 51, 2: 52})
+    assert verdict(results, both).verdict == "smaller scale: same direction"
+    made_up("one", "paper", {0: 60, 1: 61.5, 2: 62.5})
+    assert verdict(results, both).verdict == "reproduced"
 
 
 def test_records_that_make_no_pair_are_an_error(made_up):

@@ -255,3 +255,12 @@ def test_sums_of_spans_by_hand():
     labels = torch.tensor([[3, 2, IGNORE]])
     kept = of_spans([3]).keep({"logits": logits}, labels)
     assert kept.tolist()[0] == pytest.approx([2 * np.log(4), 2, np.log(4), 1])
+
+
+def test_a_long_paragraph_is_cut_between_words(monkeypatch):
+    """Also where a piece of the text ends with white space."""
+    monkeypatch.setattr(token_streams, "LONGEST", 12)
+    monkeypatch.setattr(token_streams, "parts_of", lambda documents: ((0, part) for part in documents))
+    pieces = ["alpha beta gamma ", "delta eps", "ilon zeta eta", " theta"]
+    found = " ".join(line for _, line in token_streams.paragraphs(pieces))
+    assert found == "alpha beta gamma delta epsilon zeta eta theta"

@@ -7,7 +7,7 @@ pair (one task, one seed), and their 95 % interval (Student's t) is set beside t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,73 +112,81 @@ class Compared:
         return tuple(scale for scale in SCALES if all(scale in recipe_named(name).scales for name in self.recipes))
 
     def found(self, results: Path) -> Found | None:
-        """The largest scale with records of three seeds or more for every pair; where there is none, what the pairs say
-        that have them, at the scale that has most such pairs. None without any.
+        """What the largest scale says at which a pair has records of three seeds or more; pairs that have not are left
+        out there, and named. None without any.
 
         Raises CheckpointError for a record that another version of its recipe made, LedgerError where two that are
         compared had other rows.
         """
-        best: tuple[Pair, ...] = ()
-        at = None
         for scale in reversed(self.scales()):
-            whole = tuple(pair for pair in self.pairs if len(_seeds((pair,), scale, results)) >= LEAST_SEEDS)
-            if len(whole) > len(best) and len(_seeds(whole, scale, results)) >= LEAST_SEEDS:
-                best, at = whole, scale
-        return None if at is None else self._at(best, at, _seeds(best, at, results), results)
+            seeds = {pair: _seeds(pair, scale, results) for pair in self.pairs}
+            whole = {pair: there for pair, there in seeds.items() if len(there) >= LEAST_SEEDS}
+            if whole:
+                return self._at(whole, scale, results)
+        return None
 
-    def _at(self, pairs: Sequence[Pair], scale: str, seeds: Sequence[int], results: Path) -> Found:
-        names = _recipes(pairs)
-        records = {(name, seed): _record(recipe_named(name), scale, seed, results)
-                   for name in names for seed in seeds}  # fmt: skip
-        first, second = [], []
-        for a, b in pairs:
+    def _at(self, whole: Mapping[Pair, Sequence[int]], scale: str, results: Path) -> Found:
+        """whole: pair -> its seeds."""
+        first, second, files = [], [], []
+        for (a, b), seeds in whole.items():
             for seed in seeds:
-                mine = [records[name, seed] for name in a.recipes]
+                mine = [_record(recipe_named(name), scale, seed, results) for name in a.recipes]
                 first.append(a.of(mine))
                 if not isinstance(b, Measured):
                     second.append(float(b))
                     continue
-                others = [records[name, seed] for name in b.recipes]
+                others = [_record(recipe_named(name), scale, seed, results) for name in b.recipes]
                 _check_rows(mine, others)
                 second.append(b.of(others))
-        files = tuple(f"results/{name}/{scale}-seed{seed}.json" for name in names for seed in seeds)
-        left_out = tuple(pair[0].recipes[0] for pair in self.pairs if pair not in pairs)
-        return Found(difference(first, second), scale, tuple(seeds), files, left_out)
+            files += [f"results/{name}/{scale}-seed{seed}.json" for name in _recipes([(a, b)]) for seed in seeds]
+        seeds = sorted(set(itertools.chain(*whole.values())))
+        missing = [_missing(name, scale, results) for name in _recipes([p for p in self.pairs if p not in whole])]
+        return Found(
+            difference(first, second), scale, tuple(seeds), tuple(dict.fromkeys(files)), tuple(filter(None, missing))
+        )
 
     def verdict(self, found: Found) -> str:
         outcome = found.difference.outcome(self.direction, self.margin)
-        if found.scale != "paper":
+        if found.scale != "paper" or found.missing:
             return f"{SMALLER}: {outcome}"
         return REPRODUCED if outcome == OUTCOMES[0] else f"{AT_PAPER_SCALE}: {outcome}"
 
     def ours(self, found: Found) -> str:
         wanted = f" (alike would be within {self.margin:g})" if self.margin else ""
-        without = f"; not run: {', '.join(found.left_out)}" if found.left_out else ""
+        without = f"; without records of {', '.join(found.missing)}" if found.missing else ""
         return f"{self.about}: {found.difference}, {found.difference.pairs} pairs{wanted}{without}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the records say: the difference, at which scale, by which seeds, in which files. left_out: of each pair that
-    has no records of three seeds there, its first recipe.
+    """What the records say: the difference, at which scale, by which seeds, in which files. missing: the records for
+    want of which other pairs are left out.
     """
 
     difference: Difference
     scale: str
     seeds: tuple[int, ...]
     files: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
-def _seeds(pairs: Sequence[Pair], scale: str, results: Path) -> tuple[int, ...]:
-    """The reported seeds of which every recipe of the pairs has a record at that scale."""
-    names = _recipes(pairs)
-    reported = set.intersection(*(set(recipe_named(name).seeds) for name in names))
-    return tuple(
-        seed
-        for seed in sorted(reported)
-        if all(runs.record_path(name, scale, seed, results).is_file() for name in names)
-    )
+def _there(name: str, scale: str, results: Path) -> list[int]:
+    """The reported seeds of which a recipe has a record at that scale."""
+    return [seed for seed in recipe_named(name).seeds if runs.record_path(name, scale, seed, results).is_file()]
+
+
+def _seeds(pair: Pair, scale: str, results: Path) -> list[int]:
+    """Those of which all recipes of a pair have one."""
+    return sorted(set.intersection(*(set(_there(name, scale, results)) for name in _recipes([pair]))))
+
+
+def _missing(name: str, scale: str, results: Path) -> str:
+    """The recipe, with the seeds if it has others; "" if it has all."""
+    there = _there(name, scale, results)
+    without = [str(seed) for seed in recipe_named(name).seeds if seed not in there]
+    if not without:
+        return ""
+    return f"{name} (seed{'s' * (len(without) > 1)} {' '.join(without)})" if there else name
 
 
 def _check_rows(first: Sequence[Record], second: Sequence[Record]) -> None:

@@ -38,7 +38,8 @@ AT_PAPER_SCALE: dict[str, tuple[str, ...]] = {
 
 ASSUMED = (
     "matrix products of the training steps alone, all rows at full length, MPOs at full bonds; not scoring, reading or "
-    "saving, nor what squeezing adds, nor the rebuilding of experts. Small models keep a GPU waiting and take longer"
+    "saving, nor what squeezing adds, nor the rebuilding of experts; a T5 as if its answers were as long as its "
+    "sources. Small models keep a GPU waiting and take longer"
 )
 
 

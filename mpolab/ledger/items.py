@@ -187,6 +187,8 @@ def run_item(
                 run(each.recipe, each.scale, each.seed, data_dir, source, progress=False, results=results,
                     resume=resume)  # fmt: skip
             except (TrainingError, BusyError) as error:
+                if isinstance(error, BusyError) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                    raise  # only the first process asks for the lock: the others are in that run, and would stay
                 failed.append(f"{each.recipe}, seed {each.seed}: {error}")
             bar.update()
     if failed:
