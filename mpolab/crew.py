@@ -96,8 +96,8 @@ def work_off(
     processes. changed: is called with the names of those that run whenever one began or ended (the second argument).
 
     SIGINT (Ctrl-C), SIGTERM and SIGHUP end the processes, with SIGTERM and after `GRACE` seconds or a second signal
-    with SIGKILL, and raise KeyboardInterrupt. So does every exception. SIGKILL does not reach the workers of a torchrun,
-    which have sessions of their own, and killed with SIGKILL itself this process ends none.
+    with SIGKILL, and raise KeyboardInterrupt. So does every exception. SIGKILL does not reach the workers of a
+    torchrun, which have sessions of their own, and killed with SIGKILL itself this process ends none.
     """
     waiting, running, ended = list(duties), [], []
     with _stopped() as signals:
