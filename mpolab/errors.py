@@ -1,6 +1,6 @@
 """The typed errors of mpolab: each names the value, what was expected and the nearest thing that would work.
 
-Every class is also a `ValueError`, a `TypeError` or an `OSError`, so that plain `except ValueError` works.
+Every class is also a `ValueError`, a `TypeError` or a `FileNotFoundError`, so that plain `except ValueError` works.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TrainingError(ValueError):
     """A training that cannot start or cannot go on: settings that contradict each other, a loss that is no number."""
 
 
-class BusyError(OSError):
+class BusyError(ValueError):
     """A run that another process has under way: two would write into one folder of checkpoints."""
 
 

@@ -394,8 +394,9 @@ def _check_family(config: Any, folder: Path, form: _Form) -> None:
     known = [head for head, auto in HEADS.items() if type(config) in getattr(transformers, auto)._model_mapping]
     if form.head is not None and form.head not in known:
         raise CheckpointError(
-            f"the model in {str(folder)!r} is of the family {config.model_type!r}, which has no head {form.head!r}; it "
-            f"has {', '.join(map(repr, known)) or 'none of them'}."
+            f"the model in {str(folder)!r} ({type(config).__name__}) cannot be loaded: it is of the family "
+            f"{config.model_type!r}, which has no head {form.head!r}; it has "
+            f"{', '.join(map(repr, known)) or 'none of them'}."
         )
 
 
