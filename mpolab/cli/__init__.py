@@ -28,6 +28,7 @@ REFUSALS = (
     errors.DataNotFoundError,
     errors.TrainingError,
     errors.LedgerError,
+    errors.BusyError,
     OSError,
 )
 
