@@ -14,15 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 
-from . import anatomy
 from .diagram import BODY, LARGE, SMALL, Canvas, called, draw_tensors, legend, part_bar, squared, tail, times, wide
 from .look import ADAPTER, AUXILIARY, CENTRAL, INK, MUTED, PARTS, PRINTED
 
-COLOURS = {anatomy.AUXILIARY: AUXILIARY, anatomy.CENTRAL: CENTRAL, anatomy.OTHER: MUTED}
+if TYPE_CHECKING:
+    from . import anatomy
+
+COLOURS = {"auxiliary": AUXILIARY, "central": CENTRAL, "other": MUTED}  # the parts of `mpolab.anatomy`
 
 
 # -- MPOP Fig. 1 -----------------------------------------------------------------------------------------
@@ -38,6 +40,8 @@ def draw_mpop(ax: Axes, source: Any, matrix: str | None = None, title: str = "")
 
     Raises MatrixTypeError for an object without MPO layers, UnknownNameError for a path that is none's.
     """
+    from . import anatomy  # brings transformers, which charts and panels do not need
+
     found = anatomy.read_mpop(source, matrix)
     chain, rows = found.chain, list(found.kinds.items())
     whole = len(rows) > 1
@@ -105,7 +109,7 @@ def _counts(canvas: Canvas, y: float, found: anatomy.Compressed) -> None:
         canvas.word(end + 6, y + 5, words, BODY, side="left", bold=name == "all")
         y += 15
     entries = {"auxiliary": (AUXILIARY, True, False), "central": (CENTRAL, True, False)}
-    if found.count(anatomy.OTHER):
+    if found.count("other"):
         entries["bias" if "bias" in found.kinds else "no MPO (biases, norms, the rest)"] = (MUTED, True, False)
     if found.count(trains=False):
         entries["hatched: frozen"] = ("#777777", False, False)
@@ -124,6 +128,8 @@ def draw_mpobert(ax: Axes, model: Any, title: str = "") -> None:
 
     Raises MatrixTypeError for any other object.
     """
+    from . import anatomy
+
     found = anatomy.read_mpobert(model)
     rows = rows_shown([layer.group for layer in found.layers])
     pitch = min(32.0, 216 / len(rows))

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 
-from . import anatomy
 from .diagram import BODY, LARGE, SMALL, Canvas, called, draw_tensors, legend, part_bar, squared, tail, times, wide
 from .errors import MatrixTypeError
 from .look import AUXILIARY, CENTRAL, INK, MUTED, PARTS, PRINTED
+
+if TYPE_CHECKING:
+    from . import anatomy
 
 CARD = "#F4F4F4"
 FRAME = "#BBBBBB"
@@ -48,6 +50,8 @@ def draw_moe_and_mpoe(ax: Axes, dense: Any, mpo: Any, title: str = "") -> None:
 
     Raises MatrixTypeError for objects that are not these, or of different shapes.
     """
+    from . import anatomy  # brings transformers, which charts and panels do not need
+
     left, right = anatomy.read_experts(dense, mpo=False), anatomy.read_experts(mpo, mpo=True)
     shapes = [{matrix.name: matrix.shape for matrix in found.matrices} for found in (left, right)]
     if shapes[0] != shapes[1]:
@@ -199,6 +203,8 @@ def draw_mpoe(ax: Axes, model: Any, layer: int = 0, title: str = "") -> None:
 
     Raises MatrixTypeError for another object, UnknownNameError for a layer that is not there.
     """
+    from . import anatomy
+
     found = anatomy.read_mixture(model, layer)
     experts = found.experts
     high = 238 + 44 * len(experts.matrices)

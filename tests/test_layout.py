@@ -400,3 +400,9 @@ def test_notebooks_are_committed_clean(path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+
+
+def test_charts_bring_no_models():
+    """transformers takes seconds to import; the drawings of models bring it when one is drawn."""
+    code = "import sys, mpolab.viz; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
