@@ -72,7 +72,7 @@ def test_every_id_has_a_plan(elsewhere_too, monkeypatch, capsys):
         else:
             assert out.startswith(f"{item} has no recipe to run\n")
             assert ("no claim of the ledger" in out) == (not mine)
-        assert ("[the paper's pre-training]" in out) == (item in hours.AT_PAPER_SCALE)
+        assert ("[the paper's pre-training]" in out) == (item in hours.PRE_TRAININGS)
         for claim in mine:
             if isinstance(evidence := ledger.EVIDENCE[claim.id], Unwritten):
                 assert f"not at all, as {evidence.why}" in out

@@ -26,7 +26,7 @@ multiplies by default."""
 SHARE = 0.40
 """Of the peak that a training is assumed to reach."""
 
-AT_PAPER_SCALE: dict[str, tuple[str, ...]] = {
+PRE_TRAININGS: dict[str, tuple[str, ...]] = {
     "mpobert-tab1": ("mpobert-12", "mpobert-24", "mpobert-48", "mpobert-48plus"),
     "mpobert-tab2": ("mpobert-12",),
     "mpobert-tab3": ("mpobert-12",),
@@ -126,6 +126,6 @@ def costs_of(names: Sequence[str]) -> list[Cost]:
 def item_costs(item: str) -> list[tuple[str, Cost]]:
     """[(of what, what it costs)]: an item's recipes, and the paper's own pre-trainings where it rests on them."""
     found = [("its recipes", cost) for cost in costs_of(recipes_of(item))]
-    if item in AT_PAPER_SCALE:
-        found += [("the paper's pre-training", cost) for cost in costs_of(AT_PAPER_SCALE[item])]
+    if item in PRE_TRAININGS:
+        found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item])]
     return found
