@@ -54,6 +54,9 @@ auxiliary tensors would reach (see `shares`). separator: see `load_text`."""
 WIDE = 1690
 """Neurons of a block of gpt2-mini as large as MPOE's eight experts: 385 parameters a neuron."""
 
+WIDE_GPT2 = 4643
+"""The same of GPT-2's: 1,537 parameters a neuron."""
+
 STYLE = STYLES["gpt2"]  # of the factors, as `to_moe` chooses them for a GPT-2
 TENSORS = 5
 """Of an expert's matrix, as `to_moe` decomposes it without a plan."""
@@ -250,7 +253,8 @@ RECIPES: tuple[Recipe, ...] = tuple(
                       "options": {**options, "texts": 8}},
             "laptop": {"select": 100, "dev": 300},
             "gpu": {"model": "gpt2", "text": "wikitext-2", "max_steps": 2000, "batch_size": 32, "lr": 1e-4,
-                    "max_length": 512, "eval_every": 500},
+                    "max_length": 512, "eval_every": 500,
+                    **({"options": {**options, "neurons": WIDE_GPT2}} if options["kind"] == "wide" else {})},
         },
     )
     for name, (about, options) in VARIANTS.items()

@@ -142,7 +142,9 @@ def sweep(
 
 
 def can_be_swept(recipe: Recipe) -> bool:
-    """Whether a recipe (at its scale) has one task, a method that trains, and a select split to choose by."""
+    """Whether a recipe (at its scale) has one task, a method that trains its model as it is loaded, and a select split
+    to choose by.
+    """
     return bool(recipe.task) and recipes.METHODS[recipe.method].needs_model and recipe.select != 0
 
 
@@ -169,8 +171,8 @@ def sweep_all(
     wanted = [name for name in names if can_be_swept(recipes.recipe_named(name).at(scale))]
     if not wanted:
         raise TrainingError(
-            f"none of {', '.join(names) or 'these recipes'} can be swept: that needs one task, a method that trains, "
-            "and a select split."
+            f"none of {', '.join(names) or 'these recipes'} can be swept: that needs one task, a method that trains "
+            "the model as it is loaded, and a select split."
         )
     failed = []
     for name in wanted:

@@ -101,6 +101,16 @@ def test_wide_has_mpoes_parameters():
     assert abs(wide - mpoe_8) <= 4 * 385 / 2
 
 
+def test_wide_has_mpoes_parameters_at_gpt2s_size_too():
+    """What scale gpu asks for, on the meta device."""
+    with torch.device("meta"):
+        wide = widen(GPT2LMHeadModel(GPT2Config()), RECIPES["experts-wide"].at("gpu").options["neurons"])
+        moe = to_moe(GPT2LMHeadModel(GPT2Config()))
+    ours, mpoes = (sum(p.numel() for p in model.parameters()) for model in (wide, moe))
+    assert abs(ours - mpoes) <= 12 * 1537 / 2
+    assert RECIPES["experts-wide"].at("laptop").options["neurons"] == mpoe.WIDE
+
+
 # -- continuations -------------------------------------------------------------------------------------
 
 
