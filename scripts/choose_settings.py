@@ -1,0 +1,146 @@
+"""Which settings each way to train gets: learning rates, and remedies where a claim came out the other way round.
+
+    python scripts/choose_settings.py STUDY --data-dir DIR [NAME ...]
+
+The ways that are compared have equally many tries. Each is run at scale laptop with seed 100, which is not reported,
+and judged on rows that choose, held out of the training rows or text, never on those that are reported. Writes a file
+of results/, {name: {what was tried: score}}.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpolab import recipes, runs
+from mpolab.tasks import task_named
+
+SEED = 100
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def best_accuracy(record: runs.Record) -> float:
+    """In per cent, at the best evaluation."""
+    return max(row["accuracy"] for row in record.evaluations)
+
+
+def lowest_loss(record: runs.Record) -> float:
+    """Nats a token."""
+    return min(row["loss"] for row in record.evaluations)
+
+
+def after_squeezing(record: runs.Record) -> float:
+    """In per cent, on the rows that every step of the squeezing was measured on, after the last; of the dense model its
+    best evaluation.
+    """
+    if "trace" in record.extra:
+        return record.extra["trace"]["steps"][-1]["metric"]
+    metric = task_named(record.fields["task"]).main_metric
+    return max(row[metric] for row in record.evaluations)
+
+
+AS_BEFORE: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Study:
+    """out: the file. recipe: its name, with "{}" for each of the names. tries: name -> label -> what is changed.
+    changes: what is changed in all of them, of scale laptop; options one by one.
+    """
+
+    out: str
+    recipe: str
+    tries: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    changes: Mapping[str, Any]
+    score: Callable[[runs.Record], float]
+
+
+def rates(names: Sequence[str], values: Sequence[float]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The same learning rates for every name."""
+    return {name: {f"{lr:g}": {"lr": lr} for lr in values} for name in names}
+
+
+_SQUEEZED = {
+    "as before": AS_BEFORE,
+    "eight updates after each cut": {"options": {"tune_steps": 8}},
+    "nine tenths of the size": {"options": {"share": 0.9}},
+}
+_DENSE = {"as before": AS_BEFORE, "six epochs": {"epochs": 6}, "1e-4": {"lr": 1e-4}}
+_LONGER = {"max_steps": 400}
+
+STUDIES = {
+    "mpop": Study(
+        "learning_rates.json", "mpop-sst-2-{}", rates(("full", "full-mpo", "lfa", "last-2"), (1e-4, 3e-4, 1e-3)),
+        {"select": 500, "dev": 32}, best_accuracy,
+    ),
+    "mpobert": Study(
+        "mpobert_learning_rates.json", "table1-sst-2-{}", rates(("albert-mini",), (1e-4, 3e-4, 1e-3)), {"dev": 32},
+        best_accuracy,
+    ),
+    "experts": Study(
+        "experts_learning_rates.json", "experts-{}", rates(("dense", "mpoe"), (5e-4, 1e-3, 2e-3)),
+        {"dev": 20, "options": {"texts": 0, "snapshots": 1, "reach": False}}, lowest_loss,
+    ),
+    "experts-glue": Study(
+        "experts_glue_learning_rates.json", "experts-glue-sst-2-{}", rates(("dense", "mpoe"), (3e-3, 1e-2, 3e-2)),
+        {"dev": 32, "select": 200}, best_accuracy,
+    ),
+    "squeezing": Study(
+        "squeezing_remedies.json", "mpop-{}",
+        {f"{task}-{way}": tries for way, tries in (("squeezed", _SQUEEZED), ("full", _DENSE))
+         for task in ("sst-2", "sts-b")},
+        {"dev": 32, "select": 200, "options": {"rows": 200}}, after_squeezing,
+    ),
+    "experts-longer": Study(
+        "experts_remedies.json", "experts-{}",
+        {"dense": {"as before": AS_BEFORE, "400 updates": _LONGER, "400 updates at 5e-4": {**_LONGER, "lr": 5e-4}},
+         "mpoe": {"as before": AS_BEFORE, "400 updates": _LONGER,
+                  "400 updates without the mask": {**_LONGER, "options": {"mask_probability": 0.0}}}},
+        {"dev": 20, "options": {"texts": 0, "snapshots": 1}}, lowest_loss,
+    ),
+}  # fmt: skip
+
+
+def tried(study: Study, name: str, label: str, data_dir: str) -> runs.Record:
+    recipe = recipes.recipe_named(study.recipe.format(name))
+    changes = {**study.changes, **study.tries[name][label]}
+    known = recipes.METHODS[recipe.method].options
+    options = {**study.changes.get("options", {}), **study.tries[name][label].get("options", {})}
+    changes["options"] = {**recipe.at("laptop").options, **{key: options[key] for key in options if key in known}}
+    trial = dataclasses.replace(recipe, scales={"laptop": {**recipe.scales["laptop"], **changes}})
+    with tempfile.TemporaryDirectory() as folder:
+        return recipes.run(
+            trial, "laptop", SEED, data_dir=data_dir, results=Path(folder, "results"), work=Path(folder, "work")
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="some of the study's ways (default: all)")
+    parser.add_argument("--data-dir", required=True)
+    asked = parser.parse_args()
+    study = STUDIES[asked.study]
+    out = RESULTS / study.out
+    for name in asked.names or study.tries:
+        for label in study.tries[name]:
+            record = tried(study, name, label, asked.data_dir)
+            found = round(study.score(record), 4)
+            print(f"{name}, {label}: {found:g}", flush=True)
+            before = json.loads(out.read_text()) if out.exists() else {"scores": {}}
+            scores = before["scores"]
+            scores.setdefault(name, {})[label] = found
+            about = {"rows": record.data["rows"], "seed": SEED, "scale": "laptop"}
+            if len({recipes.recipe_named(study.recipe.format(each)).task for each in scores}) == 1:
+                about["task"] = record.data["task"]
+            out.write_text(
+                json.dumps({**about, **runs.surroundings(), "scores": scores}, indent=1, sort_keys=True) + "\n"
+            )
+
+
+if __name__ == "__main__":
+    main()
