@@ -102,6 +102,12 @@ STUDIES = {
                   "400 updates without the mask": {**_LONGER, "options": {"mask_probability": 0.0}}}},
         {"dev": 20, "options": {"texts": 0, "snapshots": 1}}, lowest_loss,
     ),
+    "mpobert-bert": Study(
+        "mpobert_remedies.json", "table1-sst-2-{}",
+        {name: {"as before": AS_BEFORE, "eight epochs": {"epochs": 8}, "3e-4": {"lr": 3e-4}}
+         for name in ("mpobert-mini", "minilm")},
+        {"dev": 32}, best_accuracy,
+    ),
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Execute the notebooks from their first cell to their last.
 
-python scripts/run_notebooks.py [notebooks]              write each as a page to build/, notebooks untouched
-python scripts/run_notebooks.py --in-place [notebooks]   store the outputs in the notebooks, cleaned, to commit
+    python scripts/run_notebooks.py [notebooks]              write each as a page to build/, notebooks untouched
+    python scripts/run_notebooks.py --in-place [notebooks]   store the outputs in the notebooks, cleaned, to commit
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Photograph notebooks in JupyterLab: run each from its first cell, then every page of it and every panel.
 
-python scripts/screenshots.py FOLDER [notebooks]     default: notebooks/01* to 04*
+    python scripts/screenshots.py FOLDER [notebooks]     default: notebooks/01* to 04*
 """
 
 from __future__ import annotations
