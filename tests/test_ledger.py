@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import html
 import json
 import math
 import re
@@ -21,6 +22,8 @@ from mpolab.ledger import pages
 from mpolab.ledger.arithmetic import Arithmetic, Line, averages, holds, number, shares_of
 from mpolab.ledger.compared import Compared, Measured, number_in, one
 from mpolab.ledger.estimate import Seconds, in_words
+from mpolab.ledger.findings import FINDINGS
+from mpolab.ledger.remedies import REMEDIES, Again, Remedy
 from mpolab.ledger.row import VERDICTS, Row
 from mpolab.ledger.statistics import Difference, difference
 from mpolab.ledger.studies import Studied, errors_of, exponents
@@ -319,6 +322,59 @@ def test_evidence_that_cannot_be_meant():
         ledger.build(ROOT / "results", CLAIM, {})
 
 
+# -- remedies --------------------------------------------------------------------------------------------
+
+TRIED = ("more of it", "less of it")
+
+
+def remedied(results, *again, chosen_by=None):
+    remedy = Remedy(TRIED, tuple(Again(about, evidence) for about, evidence in again), chosen_by)
+    return ledger.build(results, CLAIM, {"mpop-tab3-x": pair()}, {"mpop-tab3-x": remedy})[0]
+
+
+@pytest.fixture
+def tried_again(made_up):
+    """One is about 2 below two."""
+    made_up("one", "laptop", {0: 48, 1: 57.9, 2: 68.1})
+    return made_up("two", "laptop", {0: 50, 1: 60, 2: 70})
+
+
+def turned():
+    """The claim of `pair`, the other way round: this one holds where that one fails."""
+    return Compared(((one("two"), one("one")),), "higher", "two - one")
+
+
+def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(tried_again):
+    row = remedied(tried_again, ("more of it", turned()), chosen_by="tries.json")
+    assert row.verdict == "smaller scale: same direction" and row.interval[0] > 0
+    assert row.ours.startswith("with more of it, two - one: +2.0, 95 %")
+    assert row.ours.endswith("with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite)")
+    assert len(row.record) == len(set(row.record)) == 6
+
+
+def test_a_remedy_that_nobody_chose_only_stands_beside_the_first_result(tried_again):
+    row = remedied(tried_again, ("more of it", turned()))
+    assert row.verdict == "smaller scale: opposite" and row.interval[1] < 0
+    assert row.ours.startswith("one - two: -2.0, 95 %") and row.ours.endswith("(same direction)")
+
+
+def test_a_remedy_without_records_changes_nothing(tried_again, tmp_path):
+    """The last of them is the one that was chosen: where it has not been run, what came before does not stand in."""
+    never = Studied("none.json", errors_of(("MPO", 3), ("CPD", 3)), "make it", "a minute", "lower", "MPO - CPD")
+    first = verdict(tried_again)
+    assert remedied(tried_again, ("less of it", never), chosen_by="tries.json") == first
+    row = remedied(tried_again, ("more of it", turned()), ("less of it", never), chosen_by="tries.json")
+    assert row.verdict == first.verdict and "with more of it: +2.0" in row.ours
+
+
+def test_one_remedy_is_too_few():
+    for tried in (("more of it",), ("more of it", "more of it")):
+        with pytest.raises(LedgerError, match="2 remedies are to be tried at least, and these are 1"):
+            Remedy(tried, ())
+    with pytest.raises(LedgerError, match="chose a remedy, and none is there"):
+        Remedy(TRIED, (), "tries.json")
+
+
 def test_seconds_come_from_the_nearest_records(made_up):
     results = made_up("one", "laptop", {0: 51, 1: 62})
     seconds = Seconds(results)
@@ -397,6 +453,30 @@ def test_every_claim_has_its_row(rows):
         elif row.verdict == "not run" and not isinstance(ledger.EVIDENCE[row.id], Unwritten):
             assert row.command and "not yet: " in row.ours
     assert sum(ledger.summary(rows).values()) == len(rows)
+
+
+def test_what_did_not_come_out_has_a_finding_of_two_sentences(rows):
+    wanted = {row.id for row in rows if row.on_runs and not row.verdict.endswith(("same direction", "reproduced"))}
+    assert set(FINDINGS) == wanted
+    for id, finding in FINDINGS.items():
+        assert len(re.findall(r"[.](?: [A-Z]|$)", finding)) == 2 and finding.endswith("."), id
+    page, shown, text = pages.page(rows), pages.markdown(rows), pages.plain(rows)
+    for id, finding in FINDINGS.items():
+        assert html.escape(finding) in page and f"  finding: {finding}" in text
+        (line,) = [line for line in shown.splitlines() if line.endswith(f": {finding}")]
+        assert f"`{id}`" in line
+
+
+def test_what_came_out_the_other_way_round_was_tried_again(rows):
+    assert set(REMEDIES) <= set(papers.CLAIMS)
+    for row in rows:
+        if row.verdict.endswith("opposite") or "(opposite)" in row.ours:
+            assert row.id in REMEDIES, row.id
+    for id, remedy in REMEDIES.items():
+        row = ledger.row_named(rows, id)
+        found = remedy.found(ROOT / "results")
+        assert [again for again, _ in found] == list(remedy.again), f"{id}: a remedy without records"
+        assert all(set(each.files) <= set(row.record) for _, each in found)
 
 
 # What facts and notebooks have worked out before, by other hands and other code.

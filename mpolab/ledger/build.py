@@ -12,10 +12,11 @@ from ..errors import LedgerError, unknown
 from ..papers import CLAIMS, Claim, check_item
 from ..recipes import RECIPES
 from .arithmetic import Arithmetic
-from .compared import Compared
+from .compared import Compared, Found
 from .estimate import Seconds
 from .evidence import EVIDENCE, Evidence
 from .items import item_command
+from .remedies import REMEDIES, Again, Remedy
 from .row import NOT_RUN, VERDICTS, Row
 from .studies import Studied
 from .unwritten import Unwritten
@@ -31,8 +32,10 @@ def build(
     results: Path | None = None,
     claims: Mapping[str, Claim] = CLAIMS,
     evidence: Mapping[str, Evidence] = EVIDENCE,
+    remedies: Mapping[str, Remedy] = REMEDIES,
 ) -> list[Row]:
-    """Every row, in the order of the claims. results: the folder of records, None = the usual one.
+    """Every row, in the order of the claims. results: the folder of records, None = the usual one. remedies: those of
+    claims that are not there are left alone.
 
     Raises LedgerError for a claim that nothing decides, or evidence of no claim, and for records that make no pair;
     CheckpointError for a record that another version of its recipe made.
@@ -42,10 +45,10 @@ def build(
     if odd:
         raise LedgerError(f"these have a claim without evidence, or evidence without a claim: {', '.join(odd)}.")
     seconds = Seconds(results)
-    return [_row(claim, evidence[claim.id], results, seconds) for claim in claims.values()]
+    return [_row(claim, evidence[claim.id], remedies.get(claim.id), results, seconds) for claim in claims.values()]
 
 
-def _row(claim: Claim, evidence: Evidence, results: Path, seconds: Seconds) -> Row:
+def _row(claim: Claim, evidence: Evidence, remedy: Remedy | None, results: Path, seconds: Seconds) -> Row:
     about = {"id": claim.id, "paper": claim.paper, "item": claim.item, "claim": claim.claim, "printed": claim.printed}
     nothing = {"interval": None, "seeds": (), "scale": None, "record": ()}
     if isinstance(evidence, Arithmetic):
@@ -57,15 +60,35 @@ def _row(claim: Claim, evidence: Evidence, results: Path, seconds: Seconds) -> R
     if found is None:
         ours, command = _still_to_run(claim.item, evidence, seconds)
         return Row(**about, **nothing, ours=ours, verdict=NOT_RUN, command=command)
-    low, high = found.difference.interval
+    return _decided(claim, evidence, found, remedy, results, about)
+
+
+def _decided(
+    claim: Claim, evidence: Compared | Studied, found: Found, remedy: Remedy | None, results: Path, about: dict
+) -> Row:
+    """A row on runs. The first result has what was tried after it beside it; a remedy that was chosen by other rows
+    and another seed gives the verdict, and the first result stands behind it.
+    """
+    first = Again("the first settings", evidence)
+    again = remedy.found(results) if remedy else []
+    files = (file for _, each in again for file in each.files)
+    record = tuple(dict.fromkeys([*found.files, *files]))
+    last, counts = first, found
+    if remedy and remedy.chosen_by and again and again[-1][0] is remedy.again[-1]:
+        last, counts = again[-1]
+        others = [*again[:-1], (first, found)]
+        ours = f"with {last.about}, {last.evidence.ours(counts)}"
+    else:
+        others, ours = again, evidence.ours(found)
+    low, high = counts.difference.interval
     return Row(
         **about,
-        ours=evidence.ours(found),
+        ours="; ".join([ours, *(each.ours(its) for each, its in others)]),
         interval=(float(f"{low:.4g}"), float(f"{high:.4g}")),
-        seeds=found.seeds,
-        scale=found.scale,
-        verdict=evidence.verdict(found),
-        record=found.files,
+        seeds=counts.seeds,
+        scale=counts.scale,
+        verdict=last.evidence.verdict(counts),
+        record=record,
         command=evidence.command if isinstance(evidence, Studied) else item_command(claim.item, found.scale),
     )
 

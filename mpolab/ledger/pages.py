@@ -19,6 +19,7 @@ from .. import runs
 from ..errors import DataNotFoundError, LedgerError
 from ..papers import CLAIMS, PAPERS, label
 from .build import summary
+from .findings import FINDINGS
 from .row import BY_ARITHMETIC, NOT_RUN, Row
 
 if TYPE_CHECKING:
@@ -51,15 +52,22 @@ def _cell(text: str) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """One table a paper, one line a claim; what was not run has its command."""
+    """One table a paper, one line a claim; what was not run has its command. Under it the findings about claims that
+    did not come out as printed.
+    """
     parts = []
     for paper, group in groupby(rows, key=lambda row: row.paper):
         lines = [f"**{paper}**", "", "| id | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 1)]
+        findings: dict[str, list[str]] = {}
         for row in group:
             ours = _cell(_found(row)) + (f": `{row.command}`" if row.verdict == NOT_RUN and row.command else "")
             cells = (f"`{row.id}`", _cell(row.claim), _cell(row.printed), ours, row.verdict)
             lines.append("| " + " | ".join(cells) + " |")
+            if row.id in FINDINGS:
+                findings.setdefault(FINDINGS[row.id], []).append(f"`{row.id}`")
         parts.append("\n".join(lines))
+        if findings:
+            parts.append("\n".join(f"- {', '.join(ids)}: {finding}" for finding, ids in findings.items()))
     return "\n\n".join(parts)
 
 
@@ -80,6 +88,8 @@ def plain(rows: Sequence[Row]) -> str:
     blocks = []
     for row in rows:
         lines = [f"{row.id}: {row.verdict}", f"  {row.claim}", f"  printed: {row.printed}", f"  ours: {_found(row)}"]
+        if row.id in FINDINGS:
+            lines.append(f"  finding: {FINDINGS[row.id]}")
         if row.verdict == NOT_RUN and row.command:
             lines.append(f"  run it: {row.command}")
         blocks.append("\n".join(lines))
@@ -178,6 +188,8 @@ def _line(row: Row) -> str:
     ours = html.escape(_found(row))
     if row.interval is not None:
         ours += interval_svg(row.interval)
+    if row.id in FINDINGS:
+        ours += f'<div class="finding">{html.escape(FINDINGS[row.id])}</div>'
     if row.command and row.verdict not in BY_ARITHMETIC:
         ours += f'<div class="command"><code>{html.escape(row.command)}</code></div>'
     if row.record:
