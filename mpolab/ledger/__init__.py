@@ -7,20 +7,26 @@
 Claims are in `mpolab.papers`, one entry each; `EVIDENCE` says what decides each one: arithmetic that is worked out
 (`Arithmetic`), records in results/ that are compared pair by pair (`Compared`, `Studied`), or nothing yet
 (`Unwritten`). No verdict is typed anywhere, and a `Row` cannot be made with one that nothing supports.
+Where a claim came out the other way round, `REMEDIES` says what was tried then; `FINDINGS` says what is to be thought
+of claims that did not come out.
 """
 
 from __future__ import annotations
 
 from .build import at, build, row_named, summary
 from .evidence import EVIDENCE
+from .findings import FINDINGS
 from .hours import item_costs
 from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, work
 from .parallel import run_side_by_side
+from .remedies import REMEDIES
 from .row import VERDICTS, Row
 from .shown import Shown, verdicts_on
 
 __all__ = [
     "EVIDENCE",
+    "FINDINGS",
+    "REMEDIES",
     "VERDICTS",
     "Row",
     "Shown",

@@ -21,17 +21,21 @@ from .arithmetic import Arithmetic
 from .compared import Compared
 from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
+from .remedies import REMEDIES
 from .studies import Studied
 from .unwritten import Unwritten
 
 
 def recipes_of(item: str) -> tuple[str, ...]:
-    """The recipes that decide the claims about an item, each once; empty where it needs none or none is written.
+    """The recipes that decide the claims about an item, each once, remedies behind the first settings; empty where it
+    needs none or none is written.
 
     Raises UnknownNameError for an id that is none.
     """
     check_item(item)
-    found = [EVIDENCE[claim.id] for claim in CLAIMS.values() if claim.item == item]
+    mine = [claim.id for claim in CLAIMS.values() if claim.item == item]
+    found = [EVIDENCE[id] for id in mine]
+    found += [again.evidence for id in mine if id in REMEDIES for again in REMEDIES[id].again]
     return tuple(dict.fromkeys(name for each in found if isinstance(each, Compared) for name in each.recipes))
 
 

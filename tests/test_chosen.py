@@ -1,0 +1,45 @@
+"""Settings that were chosen are the best of those that were tried, by the files that say so; seeds and rows are others
+than those that are reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpolab.mpop import COMPARED
+from mpolab.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+
+
+def tried(name):
+    return json.loads((ROOT / "results" / name).read_text("utf-8"))
+
+
+RATES = {
+    "learning_rates.json": ("mpop-sst-2-{}", max),
+    "mpobert_learning_rates.json": ("table1-sst-2-{}", max),
+    "experts_learning_rates.json": ("experts-{}", min),  # a loss
+    "experts_glue_learning_rates.json": ("experts-glue-sst-2-{}", max),
+}
+
+
+@pytest.mark.parametrize("file", RATES)
+def test_rates_are_the_best_of_three(file):
+    content, (recipe, best) = tried(file), RATES[file]
+    for name, scores in content["scores"].items():
+        found = RECIPES[recipe.format(name)].at("laptop")
+        assert len(scores) == 3 and float(best(scores, key=scores.get)) == found.settings.lr, name
+        assert content["seed"] not in found.seeds
+        rows = content.get("rows", {})  # the oldest file does not say
+        assert rows.get("dev", rows.get("test", 0)) <= 32  # a run needs some; nobody looked at them
+
+
+def test_what_is_alike_has_the_rate_of_what_was_tried():
+    """Squeezing as lightweight fine-tuning; all last layers as two of them; all of MPOBERT as albert-mini."""
+    for alike, tried_for in (("squeezed", "lfa"), ("straight", "lfa"), ("last-1", "last-2"), ("last-3", "last-2")):
+        assert COMPARED[alike][1] == COMPARED[tried_for][1]
+    for name in ("table1-sst-2-mpobert-mini", "table1-rte-minilm", "table45-sst-2-rank-8"):
+        assert RECIPES[name].at("laptop").settings.lr == RECIPES["table1-sst-2-albert-mini"].at("laptop").settings.lr
