@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from mpolab import recipes, runs
-from mpolab.tasks import task_named
 
 SEED = 100
 RESULTS = Path(__file__).parents[1] / "results"
@@ -31,16 +30,6 @@ def best_accuracy(record: runs.Record) -> float:
 def lowest_loss(record: runs.Record) -> float:
     """Nats a token."""
     return min(row["loss"] for row in record.evaluations)
-
-
-def after_squeezing(record: runs.Record) -> float:
-    """In per cent, on the rows that every step of the squeezing was measured on, after the last; of the dense model its
-    best evaluation.
-    """
-    if "trace" in record.extra:
-        return record.extra["trace"]["steps"][-1]["metric"]
-    metric = task_named(record.fields["task"]).main_metric
-    return max(row[metric] for row in record.evaluations)
 
 
 AS_BEFORE: dict[str, Any] = {}
@@ -64,12 +53,6 @@ def rates(names: Sequence[str], values: Sequence[float]) -> dict[str, dict[str, 
     return {name: {f"{lr:g}": {"lr": lr} for lr in values} for name in names}
 
 
-_SQUEEZED = {
-    "as before": AS_BEFORE,
-    "eight updates after each cut": {"options": {"tune_steps": 8}},
-    "nine tenths of the size": {"options": {"share": 0.9}},
-}
-_DENSE = {"as before": AS_BEFORE, "six epochs": {"epochs": 6}, "1e-4": {"lr": 1e-4}}
 _LONGER = {"max_steps": 400}
 
 STUDIES = {
@@ -88,12 +71,6 @@ STUDIES = {
     "experts-glue": Study(
         "experts_glue_learning_rates.json", "experts-glue-sst-2-{}", rates(("dense", "mpoe"), (3e-3, 1e-2, 3e-2)),
         {"dev": 32, "select": 200}, best_accuracy,
-    ),
-    "squeezing": Study(
-        "squeezing_remedies.json", "mpop-{}",
-        {f"{task}-{way}": tries for way, tries in (("squeezed", _SQUEEZED), ("full", _DENSE))
-         for task in ("sst-2", "sts-b")},
-        {"dev": 32, "select": 200, "options": {"rows": 200}}, after_squeezing,
     ),
     "experts-longer": Study(
         "experts_remedies.json", "experts-{}",

@@ -18,7 +18,7 @@ import pytest
 from mpolab import ledger, papers, recipes, runs
 from mpolab.errors import CheckpointError, LedgerError, UnknownNameError
 from mpolab.jobs import Recipe
-from mpolab.ledger import pages
+from mpolab.ledger import pages, remedies
 from mpolab.ledger.arithmetic import Arithmetic, Line, averages, holds, number, shares_of
 from mpolab.ledger.compared import Compared, Measured, number_in, one
 from mpolab.ledger.estimate import Seconds, in_words
@@ -327,8 +327,8 @@ def test_evidence_that_cannot_be_meant():
 TRIED = ("more of it", "less of it")
 
 
-def remedied(results, *again, chosen_by=None):
-    remedy = Remedy(TRIED, tuple(Again(about, evidence) for about, evidence in again), chosen_by)
+def remedied(results, *again, file="", chosen=False):
+    remedy = Remedy(TRIED, tuple(Again(about, evidence) for about, evidence in again), file, chosen)
     return ledger.build(results, CLAIM, {"mpop-tab3-x": pair()}, {"mpop-tab3-x": remedy})[0]
 
 
@@ -345,11 +345,11 @@ def turned():
 
 
 def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(tried_again):
-    row = remedied(tried_again, ("more of it", turned()), chosen_by="tries.json")
+    row = remedied(tried_again, ("more of it", turned()), file="tries.json", chosen=True)
     assert row.verdict == "smaller scale: same direction" and row.interval[0] > 0
     assert row.ours.startswith("with more of it, two - one: +2.0, 95 %")
     assert row.ours.endswith("with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite)")
-    assert len(row.record) == len(set(row.record)) == 6
+    assert len(row.record) == len(set(row.record)) == 7 and row.record[-1] == "results/tries.json"
 
 
 def test_a_remedy_that_nobody_chose_only_stands_beside_the_first_result(tried_again):
@@ -362,17 +362,27 @@ def test_a_remedy_without_records_changes_nothing(tried_again, tmp_path):
     """The last of them is the one that was chosen: where it has not been run, what came before does not stand in."""
     never = Studied("none.json", errors_of(("MPO", 3), ("CPD", 3)), "make it", "a minute", "lower", "MPO - CPD")
     first = verdict(tried_again)
-    assert remedied(tried_again, ("less of it", never), chosen_by="tries.json") == first
-    row = remedied(tried_again, ("more of it", turned()), ("less of it", never), chosen_by="tries.json")
+    row = remedied(tried_again, ("less of it", never), file="tries.json", chosen=True)
+    assert (row.verdict, row.ours, row.interval) == (first.verdict, first.ours, first.interval)
+    row = remedied(tried_again, ("more of it", turned()), ("less of it", never), file="tries.json", chosen=True)
     assert row.verdict == first.verdict and "with more of it: +2.0" in row.ours
 
 
-def test_one_remedy_is_too_few():
+def test_one_remedy_is_too_few(made_up):
     for tried in (("more of it",), ("more of it", "more of it")):
         with pytest.raises(LedgerError, match="2 remedies are to be tried at least, and these are 1"):
-            Remedy(tried, ())
-    with pytest.raises(LedgerError, match="chose a remedy, and none is there"):
-        Remedy(TRIED, (), "tries.json")
+            Remedy(tried, (), "tries.json")
+    with pytest.raises(LedgerError, match="neither a file nor runs"):
+        Remedy(TRIED)
+    for missing in ({"file": "tries.json"}, {"again": (Again("more of it", turned()),)}):
+        with pytest.raises(LedgerError, match="needs its runs, and the file"):
+            Remedy(TRIED, chosen=True, **missing)
+
+
+def test_what_was_only_tried_where_rows_choose_is_named(tried_again):
+    row = remedied(tried_again, file="tries.json")
+    assert row.ours.endswith("3 pairs; also tried, on rows that choose: more of it, less of it")
+    assert row.record[-1] == "results/tries.json" and row.verdict == "smaller scale: opposite"
 
 
 def test_seconds_come_from_the_nearest_records(made_up):
@@ -477,6 +487,14 @@ def test_what_came_out_the_other_way_round_was_tried_again(rows):
         found = remedy.found(ROOT / "results")
         assert [again for again, _ in found] == list(remedy.again), f"{id}: a remedy without records"
         assert all(set(each.files) <= set(row.record) for _, each in found)
+
+
+def test_a_squeezing_passes_the_dense_models_size_at_the_step_that_is_compared():
+    for path in sorted((ROOT / "results").glob("mpop-*-squeezed/laptop-seed*.json")):
+        dense = runs.load(path.parent.with_name(path.parent.name.replace("squeezed", "full")) / path.name)
+        steps = runs.load(path).extra["trace"]["steps"]
+        first = next(k for k, step in enumerate(steps) if step["parameters"] <= dense.total)
+        assert first == remedies._AT_DENSE_SIZE and all(step["accepted"] for step in steps[: first + 1]), path.parent
 
 
 # What facts and notebooks have worked out before, by other hands and other code.

@@ -71,19 +71,21 @@ def _decided(
     """
     first = Again("the first settings", evidence)
     again = remedy.found(results) if remedy else []
-    files = (file for _, each in again for file in each.files)
+    files = [file for _, each in again for file in each.files]
+    files += [f"results/{remedy.file}"] if remedy and remedy.file else []
     record = tuple(dict.fromkeys([*found.files, *files]))
     last, counts = first, found
-    if remedy and remedy.chosen_by and again and again[-1][0] is remedy.again[-1]:
+    if remedy and remedy.chosen and again and again[-1][0] is remedy.again[-1]:
         last, counts = again[-1]
         others = [*again[:-1], (first, found)]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
         others, ours = again, evidence.ours(found)
     low, high = counts.difference.interval
+    tried = [f"also tried, on rows that choose: {', '.join(remedy.tried)}"] if remedy and not remedy.again else []
     return Row(
         **about,
-        ours="; ".join([ours, *(each.ours(its) for each, its in others)]),
+        ours="; ".join([ours, *(each.ours(its) for each, its in others), *tried]),
         interval=(float(f"{low:.4g}"), float(f"{high:.4g}")),
         seeds=counts.seeds,
         scale=counts.scale,
