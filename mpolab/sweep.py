@@ -29,7 +29,7 @@ from typing import Any
 from . import recipes, runs
 from .data import task_named
 from .errors import TrainingError, unknown
-from .jobs import SETTINGS, Recipe
+from .jobs import FLOORS, SETTINGS, Recipe
 
 GRID: dict[str, tuple] = {"lr": (2e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4), "batch_size": (8, 16, 32)}
 """MPOBERT's: learning rates between 2e-6 and 2e-4, batches of 8, 16 and 32."""
@@ -142,10 +142,8 @@ def sweep(
 
 
 def can_be_swept(recipe: Recipe) -> bool:
-    """Whether a recipe (at its scale) has one task, a method that trains its model as it is loaded, and a select split
-    to choose by.
-    """
-    return bool(recipe.task) and recipes.METHODS[recipe.method].needs_model and recipe.select != 0
+    """Whether a recipe (at its scale) has one task, a method that trains, and a select split to choose by."""
+    return bool(recipe.task) and recipe.method not in FLOORS and recipe.select != 0
 
 
 def sweep_all(
@@ -171,8 +169,8 @@ def sweep_all(
     wanted = [name for name in names if can_be_swept(recipes.recipe_named(name).at(scale))]
     if not wanted:
         raise TrainingError(
-            f"none of {', '.join(names) or 'these recipes'} can be swept: that needs one task, a method that trains "
-            "the model as it is loaded, and a select split."
+            f"none of {', '.join(names) or 'these recipes'} can be swept: that needs one task, a method that trains, "
+            "and a select split."
         )
     failed = []
     for name in wanted:

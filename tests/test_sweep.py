@@ -167,6 +167,16 @@ def test_grids_and_recipes_that_cannot_be_meant(trained):
     assert not trained.done
 
 
+def test_a_t5_with_experts_can_be_swept(trained):
+    """Its method loads the model itself; what matters is that it trains on one task."""
+    found = sweep(
+        "experts-glue-sst-2-mpoe", "smoke", {"lr": [1e-2], "batch_size": [8]}, source="offline", progress=False
+    )
+    assert trained.done == [(1e-2, 8)] and len(found.trials) == 1
+    with pytest.raises(TrainingError, match="cannot be swept"):
+        sweep("experts-together-mpoe", "smoke", GRID, source="offline", progress=False)
+
+
 def test_the_command(trained, capsys):
     asked = ["sweep", "demo", "--lr", "1e-4", "3e-4", "1e-3", "--batch-size", "8", "16", "--quiet"]
     assert main(asked) == 0
