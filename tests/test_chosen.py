@@ -3,6 +3,7 @@ than those that are reported."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -43,3 +44,15 @@ def test_what_is_alike_has_the_rate_of_what_was_tried():
         assert COMPARED[alike][1] == COMPARED[tried_for][1]
     for name in ("table1-sst-2-mpobert-mini", "table1-rte-minilm", "table45-sst-2-rank-8"):
         assert RECIPES[name].at("laptop").settings.lr == RECIPES["table1-sst-2-albert-mini"].at("laptop").settings.lr
+
+
+def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
+    scores = tried("experts_remedies.json")["scores"]
+    assert {len(tries) for tries in scores.values()} == {3}
+    chosen = {name: min(tries, key=tries.get) for name, tries in scores.items()}
+    assert chosen == {"dense": "400 updates", "mpoe": "400 updates without the mask"}
+    for name, mask in (("dense", None), ("mpoe", 0.0)):
+        first, later = (RECIPES[f"experts-{way}"].at("laptop") for way in (name, f"{name}-longer"))
+        assert later.settings == dataclasses.replace(first.settings, max_steps=400)
+        changed = {} if mask is None else {"mask_probability": mask}
+        assert later.options == {**first.options, **changed} and later.seeds == first.seeds
