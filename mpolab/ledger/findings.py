@@ -55,8 +55,8 @@ FINDINGS: dict[str, str] = {
     "mpoe-tab1-t5-dense": "Experts and the dense model are no further apart than their seeds. The printed gain of two "
     "and a half points is less than what three seeds can show here.",
     "mpoe-tab1-gpt2-dense": "With four times the updates and without the mask the gap shrinks from more than a point "
-    "to a fifth of one, and stays. After the first 100 updates a dense model with as many parameters, wider in place of "
-    "experts, is ahead of both.",
+    "to a fifth of one, and stays. After the first 100 updates a dense model with as many parameters, wider in place "
+    "of experts, is ahead of both.",
     "mpoe-tab1-more-experts": "The printed gain is four hundredths of a point of BLEU. Three seeds of a hundred texts "
     "cannot show one of less than a point.",
     "mpoe-tab2-dense": "One of MPOE's three seeds ends up writing no answer at all, which makes the interval useless. "
