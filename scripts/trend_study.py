@@ -101,7 +101,10 @@ def main() -> None:
     models = {model: load_pretrained(model) for model in asked.models}
     settings = {"models": {model: found.describe() for model, found in models.items()}, "sizes": sizes,
                 "pooling": POOLING}  # fmt: skip
-    runs = kept(asked.out, settings)
+    try:
+        runs = kept(asked.out, settings)
+    except ValueError as error:
+        parser.error(str(error))
     for seed in asked.seeds:
         left = [model for model in models if (model, seed) not in {(run["model"], run["seed"]) for run in runs}]
         tasks = tasks_of(seed, sizes, asked.data_dir) if left else []
