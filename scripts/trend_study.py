@@ -96,9 +96,9 @@ def main() -> None:
     words = ["python", "scripts/trend_study.py", "--data-dir", "DIR"]
     for name in ("models", "seeds", "rows"):
         if getattr(asked, name) != parser.get_default(name):
-            words += [f"--{name}", *map(str, getattr(asked, name))]
+            words += [f"--{name}", *(Path(str(each)).name for each in getattr(asked, name))]  # names, no folders
     sizes = dict(zip(SIZES, asked.rows))
-    models = {model: load_pretrained(model) for model in asked.models}
+    models = {Path(model).name: load_pretrained(model) for model in asked.models}
     settings = {"models": {model: found.describe() for model, found in models.items()}, "sizes": sizes,
                 "pooling": POOLING}  # fmt: skip
     try:

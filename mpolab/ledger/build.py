@@ -18,7 +18,6 @@ from .evidence import EVIDENCE, Evidence
 from .items import item_command
 from .row import NOT_RUN, VERDICTS, Row
 from .studies import Studied
-from .unwritten import Unwritten
 
 ASK_FOR = "laptop"
 """The scale that a row without a run asks for, where its recipes have it."""
@@ -51,8 +50,6 @@ def _row(claim: Claim, evidence: Evidence, results: Path, seconds: Seconds) -> R
     if isinstance(evidence, Arithmetic):
         verdict, ours = _worked_out(evidence)
         return Row(**about, **nothing, ours=ours, verdict=verdict, command=AGAIN)
-    if isinstance(evidence, Unwritten):
-        return Row(**about, **nothing, ours=evidence.why, verdict=NOT_RUN, command=evidence.command)
     found = evidence.found(results)
     if found is None:
         ours, command = _still_to_run(claim.item, evidence, seconds)
