@@ -383,15 +383,15 @@ def test_levels_and_trends_are_taken_seed_by_seed(tmp_path):
         return {"model": model, "seed": seed, "tasks": tasks}
 
     # a middle of 1 moves syntax to 1/4 and the first of two meanings to 3/4: a trend of 7/8 - 1/4 = 5/8 in place of 1
-    runs = [run("deep", 0, 0), run("deep", 1, 1), run("deep", 2, 0), *(run("flat", k, 1) for k in range(3))]
+    runs = [run("deep", 0, 0), run("deep", 1, 0), run("deep", 2, 1), *(run("flat", k, 1) for k in range(3))]
     study = {"format": "mpolab.probing_trend/1", "models": {"deep": "", "flat": ""}, "seeds": [0, 1, 2]}
     path = tmp_path / "trend.json"
     path.write_text(json.dumps({**study, "scale": "few rows", "runs": runs[::-1]}))
     meaning, syntax, seeds, scale = levels_of("deep")(path)
-    assert list(meaning) == [1, 7 / 8, 1] and list(syntax) == [0, 1 / 4, 0]
+    assert list(meaning) == [1, 1, 7 / 8] and list(syntax) == [0, 0, 1 / 4]
     assert list(seeds) == [0, 1, 2] and scale == "few rows"
     first, second, _, _ = trends_of("deep", "flat")(path)
-    assert first == [1, 5 / 8, 1] and second == [5 / 8] * 3
+    assert first == [1, 1, 5 / 8] and second == [5 / 8] * 3
     row = verdict(tmp_path, Studied("trend.json", levels_of("flat"), "make it", "a minute", "equal", "gap", 0.1))
     assert row.verdict == "smaller scale: opposite" and "alike would be within 0.1" in row.ours
 
