@@ -13,7 +13,7 @@ _DEV, _TEST = "mpobert-tab1-dev", "mpobert-tab1-test"
 _NAMES = tuple(task.lower() for task in TASKS)
 _ABLATED = ("sst-2", "rte", "mrpc")
 _SHOTS = (10, 20, 30)
-_TREND = ("python scripts/trend_study.py --data-dir DIR", "about 25 min")
+_TREND = ("python scripts/trend_study.py --data-dir DIR", "about 25 min of a core")
 
 
 def _counted(row: str, ours: float, where: str = _DEV, decimals: int = 0) -> Line:
