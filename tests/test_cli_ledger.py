@@ -13,7 +13,7 @@ from mpolab.errors import LedgerError, TrainingError, UnknownNameError
 from mpolab.ledger import pages
 from mpolab.ledger.compared import Compared, one
 from mpolab.ledger.items import run_item, work
-from mpolab.ledger.unwritten import Unwritten
+from mpolab.ledger.studies import Studied
 from mpolab.recipes import Recipe
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -25,7 +25,8 @@ def small(monkeypatch):
     some = {id: papers.CLAIMS[id] for id in ("mpop-eq2-middle", "mpop-tab3-wnli", "mpop-tab3-all-but-mnli",
                                              "mpoe-tab3-mask")}  # fmt: skip
     evidence = {id: ledger.EVIDENCE[id] for id in some}
-    rows = ledger.build(claims=some, evidence={**evidence, "mpoe-tab3-mask": Unwritten("", "no recipe")})
+    evidence["mpoe-tab3-mask"] = Studied("none.json", lambda _: pytest.fail("read"), "make it", "a day", "lower", "x")
+    rows = ledger.build(claims=some, evidence=evidence)
     monkeypatch.setattr(ledger, "build", lambda *_, **__: rows)
     return rows
 

@@ -18,7 +18,7 @@ from mpolab.ledger import flops, hours, parallel
 from mpolab.ledger.arithmetic import Arithmetic
 from mpolab.ledger.compared import Compared, one
 from mpolab.ledger.items import work
-from mpolab.ledger.unwritten import Unwritten
+from mpolab.ledger.studies import Studied
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -74,8 +74,8 @@ def test_every_id_has_a_plan(elsewhere_too, monkeypatch, capsys):
             assert ("no claim of the ledger" in out) == (not mine)
         assert ("[the paper's pre-training]" in out) == (item in hours.PRE_TRAININGS)
         for claim in mine:
-            if isinstance(evidence := ledger.EVIDENCE[claim.id], Unwritten):
-                assert f"not at all, as {evidence.why}" in out
+            if isinstance(evidence := ledger.EVIDENCE[claim.id], Studied) and item not in with_recipes:
+                assert f"by a study, {evidence.cost}: {evidence.command}" in out
     assert not list(elsewhere_too.rglob("*.json")), "nothing was run"
 
 

@@ -19,11 +19,13 @@ from torch import nn
 
 from mpolab import grammar
 from mpolab.errors import CheckpointError, DataError, DataNotFoundError, TrainingError, UnknownNameError
+from mpolab.pretrained import load_pretrained
 from mpolab.probing import PROBES, TEN, ProbeResult, Score, States, TaskResult, load_probing, load_results, probe
 from mpolab.probing.classifiers import STRENGTHS, fit, standardise
 from mpolab.probing.conllu import read_conllu
 from mpolab.probing.run import control_labels
 from mpolab.probing.tasks import checked, probe_named
+from mpolab.probing.trend import load_trends
 from mpolab.tasks import Task, TaskData
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -929,13 +931,19 @@ def test_a_result_is_json_and_comes_back(result, tmp_path):
         load_results(tmp_path)
 
 
+def script_named(name: str):
+    """A file of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
 def test_the_script_writes_a_record(tmp_path, monkeypatch, tokenizer):
     folder = tmp_path / "tiny"
     tiny_model("BertModel", seed=5).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    spec = importlib.util.spec_from_file_location("probe_models", ROOT / "scripts" / "probe_models.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = script_named("probe_models")
     base = ["probe_models.py", str(folder), "--rows", "40", "20", "20", "--out", str(tmp_path / "results")]
     base += ["--tasks", "tense", "WordContent"]
     for more in ([], ["--untrained"]):
@@ -949,3 +957,54 @@ def test_the_script_writes_a_record(tmp_path, monkeypatch, tokenizer):
     assert str(tmp_path) not in text and content["command"].startswith("python scripts/probe_models.py tiny --source")
     assert content["versions"]["torch"] and content["seed"] == 0 and content["total_seconds"] > 0
     assert found["tiny"].tasks[0].scores != found["tiny-untrained"].tasks[0].scores
+
+
+def test_a_study_of_trends_goes_on_where_it_stopped(tmp_path, monkeypatch, tokenizer, bank, capsys):
+    models = []
+    for k, name in enumerate(("one", "two")):
+        models.append(str(tmp_path / name))
+        tiny_model("BertModel", seed=k).save_pretrained(models[-1])
+        tokenizer.save_pretrained(models[-1])
+    script, out = script_named("trend_study"), tmp_path / "trend.json"
+    argv = ["trend_study.py", "--data-dir", str(bank), "--seeds", "0", "1", "--rows", "40", "20", "20"]
+    argv += ["--out", str(out), "--models", *models]
+    monkeypatch.setattr(sys, "argv", argv)
+    real, ran = script.probed, []
+
+    def stops(found, model, seed, tasks):
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        ran.append((model, seed))
+        return real(found, model, seed, tasks)
+
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(script, "probed", stops)
+        script.main()
+    first = json.loads(out.read_text())["runs"]
+    with pytest.raises(CheckpointError, match="it has no two, seed 1"):
+        load_trends(out)
+    script.main()
+    content = load_trends(out)
+    assert content["runs"][:3] == first
+    assert [(run["model"], run["seed"]) for run in content["runs"]] == [("one", 0), ("two", 0), ("one", 1), ("two", 1)]
+    before = out.read_bytes()
+    script.main()
+    assert out.read_bytes() == before, "nothing is left to do"
+    text = before.decode()
+    assert str(tmp_path) not in text and "dogs" not in text and content["versions"]["torch"]
+    assert content["command"].startswith("python scripts/trend_study.py --data-dir DIR --models one two --seeds 0 1")
+
+    one = content["runs"][2]
+    tasks = script.tasks_of(1, content["sizes"], bank)
+    assert [task["name"] for task in one["tasks"]] == [data.name for data in tasks]
+    assert {PROBES[name.partition("-")[2]].group for name in (data.name for data in tasks)} == {"syntactic", "semantic"}
+    loaded = load_pretrained(models[0])
+    again = probe(loaded.model, loaded.tokenizer, tasks, seed=1, kinds=["linear"])
+    for task, result in zip(one["tasks"], again.tasks):
+        assert task["test"] == result.values() and task["dev"] == [score.dev for score in result.scores]
+    assert one["tasks"] != content["runs"][0]["tasks"], "another seed, other rows"
+
+    monkeypatch.setattr(sys, "argv", [*argv[:6], "--rows", "30", "20", "20", *argv[10:]])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "other sizes" in capsys.readouterr().err and out.read_bytes() == before

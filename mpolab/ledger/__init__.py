@@ -5,8 +5,8 @@
 {'exact': 32, 'print contradicts itself': 21, ...}
 
 Claims are in `mpolab.papers`, one entry each; `EVIDENCE` says what decides each one: arithmetic that is worked out
-(`Arithmetic`), records in results/ that are compared pair by pair (`Compared`, `Studied`), or nothing yet
-(`Unwritten`). No verdict is typed anywhere, and a `Row` cannot be made with one that nothing supports.
+(`Arithmetic`), or records in results/ that are compared pair by pair (`Compared`, `Studied`). No verdict is typed
+anywhere, and a `Row` cannot be made with one that nothing supports.
 Where a claim came out the other way round, `REMEDIES` says what was tried then; `FINDINGS` says what is to be thought
 of claims that did not come out.
 """

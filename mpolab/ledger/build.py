@@ -19,7 +19,6 @@ from .items import item_command
 from .remedies import REMEDIES, Again, Remedy
 from .row import NOT_RUN, VERDICTS, Row
 from .studies import Studied
-from .unwritten import Unwritten
 
 ASK_FOR = "laptop"
 """The scale that a row without a run asks for, where its recipes have it."""
@@ -54,8 +53,6 @@ def _row(claim: Claim, evidence: Evidence, remedy: Remedy | None, results: Path,
     if isinstance(evidence, Arithmetic):
         verdict, ours = _worked_out(evidence)
         return Row(**about, **nothing, ours=ours, verdict=verdict, command=AGAIN)
-    if isinstance(evidence, Unwritten):
-        return Row(**about, **nothing, ours=evidence.why, verdict=NOT_RUN, command=evidence.command)
     found = evidence.found(results)
     if found is None:
         ours, command = _still_to_run(claim.item, evidence, seconds)

@@ -8,9 +8,8 @@ from .evidence_mpobert import EVIDENCE as _MPOBERT
 from .evidence_mpoe import EVIDENCE as _MPOE
 from .evidence_mpop import EVIDENCE as _MPOP
 from .studies import Studied
-from .unwritten import Unwritten
 
-Evidence = Arithmetic | Compared | Studied | Unwritten
+Evidence = Arithmetic | Compared | Studied
 
 EVIDENCE: dict[str, Evidence] = {**_MPOP, **_MPOBERT, **_MPOE}
 """Id of a claim -> what decides it. A new claim is an entry in `papers.CLAIMS` and one here."""

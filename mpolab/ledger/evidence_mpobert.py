@@ -7,13 +7,13 @@ from ..papers import printed, recomputed, table
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one, ways
-from .studies import Studied, exponents
-from .unwritten import Unwritten
+from .studies import Studied, exponents, levels_of, trends_of
 
 _DEV, _TEST = "mpobert-tab1-dev", "mpobert-tab1-test"
 _NAMES = tuple(task.lower() for task in TASKS)
 _ABLATED = ("sst-2", "rte", "mrpc")
 _SHOTS = (10, 20, 30)
+_TREND = ("python scripts/trend_study.py --data-dir DIR", "about 25 min of a core")
 
 
 def _counted(row: str, ours: float, where: str = _DEV, decimals: int = 0) -> Line:
@@ -189,9 +189,27 @@ EVIDENCE = {
     "mpobert-fig1-front": Arithmetic(_front),
     "mpobert-fig3-scratch": _loss("decomposed", "scratch"),
     "mpobert-fig3-continued": _loss("decomposed", "continued"),
-    "mpobert-fig4-trend": Unwritten(
-        "python scripts/probe_models.py",
-        "the records in results/probing are of one seed each, and no statistic of a trend over layers is printed",
+    "mpobert-fig4-bert": Studied(
+        "probing_trend.json",
+        levels_of("minilm"),
+        *_TREND,
+        "higher",
+        "MiniLM (6 layers), depth of meaning - of syntax, from 0 (first layer) to 1 (last)",
+    ),
+    "mpobert-fig4-albert": Studied(
+        "probing_trend.json",
+        levels_of("albert-mini"),
+        *_TREND,
+        "equal",
+        "albert-mini (12 layers), depth of meaning - of syntax, from 0 (first layer) to 1 (last)",
+        0.1,  # about one layer of twelve: their centres are 1/11 apart
+    ),
+    "mpobert-fig4-mpobert": Studied(
+        "probing_trend.json",
+        trends_of("mpobert-mini", "albert-mini"),
+        *_TREND,
+        "higher",
+        "depth of meaning - of syntax: mpobert-mini (24 layers) - albert-mini (12)",
     ),
 }
 """Id of a claim -> what decides it."""

@@ -23,7 +23,6 @@ from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
 from .remedies import REMEDIES
 from .studies import Studied
-from .unwritten import Unwritten
 
 
 def recipes_of(item: str) -> tuple[str, ...]:
@@ -146,8 +145,6 @@ def decided_without_recipes(item: str) -> list[str]:
             how = f"by arithmetic: mpolab ledger {item}"
         elif isinstance(each, Studied):
             how = f"by a study, {each.cost}: {each.command}"
-        elif isinstance(each, Unwritten):
-            how = f"not at all, as {each.why}" + (f" (nearest: {each.command})" if each.command else "")
         else:
             continue
         found[how] = found.get(how, 0) + 1

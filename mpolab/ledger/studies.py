@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import depth
 from ..errors import CheckpointError, LedgerError
+from ..probing.trend import levels_by_seed, load_trends
 from .compared import Found
 from .row import SMALLER
 from .statistics import difference
@@ -99,5 +100,27 @@ def errors_of(first: tuple[str, int], second: tuple[str, int]) -> Callable[[Path
         seeds, ratios = (sorted({key[k] for key in found[0]}) for k in (0, 1))
         means = [[sum(mine[seed, ratio] for ratio in ratios) / len(ratios) for seed in seeds] for mine in found]
         return *means, seeds, content["scale"]
+
+    return values
+
+
+def levels_of(model: str) -> Callable[[Path], Values]:
+    """The mean depth at which a model's semantic tasks are read best, and that of its syntactic ones, seed by seed."""
+
+    def values(path: Path) -> Values:
+        content = load_trends(path)
+        syntax, meaning = zip(*levels_by_seed(content, model))
+        return meaning, syntax, content["seeds"], content["scale"]
+
+    return values
+
+
+def trends_of(first: str, second: str) -> Callable[[Path], Values]:
+    """How far meaning stands above syntax in each of two models, seed by seed."""
+
+    def values(path: Path) -> Values:
+        content = load_trends(path)
+        found = [[high - low for low, high in levels_by_seed(content, model)] for model in (first, second)]
+        return *found, content["seeds"], content["scale"]
 
     return values

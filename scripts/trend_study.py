@@ -1,0 +1,129 @@
+"""Probes three models layer by layer with several draws of rows: does meaning stand above syntax? MPOBERT Figure 4.
+
+    python scripts/trend_study.py --data-dir DIR
+
+DIR holds a treebank in CoNLL-U. The tasks are its syntactic and semantic ones on sentences, and the offline grammar's;
+for every seed other rows are drawn, the same for all models. The models are as they are: one checkpoint each. Probes
+are linear, whose fit has nothing random in it. results/probing_trend.json is written after each model and seed, and a
+study that was interrupted goes on with what it lacks. `mpolab.probing.trend` says what is made of the accuracies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from mpolab.pretrained import Pretrained, load_pretrained
+from mpolab.probing import PROBES, TEN, load_probing, probe
+from mpolab.probing.treebank import MAKERS
+from mpolab.probing.trend import FORMAT, HIGHER, LOWER, centre, levels, peak
+from mpolab.runs import commit, refuse_paths, results_folder, surroundings
+from mpolab.tasks import TaskData
+from mpolab.whole import write_whole
+
+MODELS = ("minilm", "albert-mini", "mpobert-mini")
+SEEDS = (0, 1, 2)
+SIZES = {"train": 1000, "dev": 300, "test": 300}
+POOLING = "mean"
+
+
+def tasks_of(seed: int, sizes: dict[str, int], data_dir: Path) -> list[TaskData]:
+    """Syntactic and semantic tasks on sentences, from both sources."""
+    names = [name for name in TEN if PROBES[name].group in (LOWER, HIGHER)]
+    bank = [name for name in names if name in MAKERS]
+    return [*load_probing(names, "offline", None, sizes, seed), *load_probing(bank, "treebank", data_dir, sizes, seed)]
+
+
+def probed(found: Pretrained, model: str, seed: int, tasks: list[TaskData]) -> dict[str, Any]:
+    """One model and one draw of rows: per task the accuracies from the embeddings up, and the depths."""
+    start, used = time.perf_counter(), time.process_time()
+    result = probe(found.model, found.tokenizer, tasks, name=model, seed=seed, pooling=POOLING, kinds=["linear"])
+    rows = []
+    for task in result.tasks:
+        dev, test = [task.score(layer).dev for layer in range(task.layers)], task.values()
+        depths = {"centre": round(centre(test), 5), "peak": round(peak(dev), 5)}
+        rows.append({"name": task.name, "group": task.group, "rows": task.rows, "majority": task.majority, **depths,
+                     "dev": dev, "test": test})  # fmt: skip
+    trends = {}
+    for kind in ("centre", "peak"):
+        low, high = levels([(row["group"], row[kind]) for row in rows])
+        trends[kind] = round(high - low, 5)
+    return {
+        "model": model, "seed": seed, "trend": trends, "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - used, 1), "commit": commit(), "tasks": rows,
+    }  # fmt: skip
+
+
+def kept(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs of an interrupted study. Raises ValueError for one of other settings."""
+    if not path.is_file():
+        return []
+    content = json.loads(path.read_text("utf-8"))
+    other = [key for key, value in settings.items() if content.get(key) != value]
+    if other:
+        raise ValueError(f"{path.name!r} is of a study with other {', '.join(other)}: move it away, or name another "
+                         "--out.")  # fmt: skip
+    return content["runs"]
+
+
+def as_text(content: dict[str, Any]) -> bytes:
+    """JSON with one task a line."""
+    lines: list[str] = []
+
+    def line(task: dict[str, Any]) -> str:
+        lines.append(json.dumps(task, allow_nan=False))
+        return f"@{len(lines) - 1}@"
+
+    runs = [{**run, "tasks": [line(task) for task in run["tasks"]]} for run in content["runs"]]
+    text = json.dumps({**content, "runs": runs}, indent=1, ensure_ascii=False)
+    for k, written in enumerate(lines):
+        text = text.replace(f'"@{k}@"', written, 1)
+    return (text + "\n").encode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N")
+    parser.add_argument("--rows", nargs=3, type=int, default=list(SIZES.values()), metavar=("TRAIN", "DEV", "TEST"))
+    parser.add_argument("--out", metavar="FILE", type=Path, default=results_folder() / "probing_trend.json")
+    asked = parser.parse_args()
+    words = ["python", "scripts/trend_study.py", "--data-dir", "DIR"]
+    for name in ("models", "seeds", "rows"):
+        if getattr(asked, name) != parser.get_default(name):
+            words += [f"--{name}", *(Path(str(each)).name for each in getattr(asked, name))]  # names, no folders
+    sizes = dict(zip(SIZES, asked.rows))
+    models = {Path(model).name: load_pretrained(model) for model in asked.models}
+    settings = {"models": {model: found.describe() for model, found in models.items()}, "sizes": sizes,
+                "pooling": POOLING}  # fmt: skip
+    try:
+        runs = kept(asked.out, settings)
+    except ValueError as error:
+        parser.error(str(error))
+    for seed in asked.seeds:
+        left = [model for model in models if (model, seed) not in {(run["model"], run["seed"]) for run in runs}]
+        tasks = tasks_of(seed, sizes, asked.data_dir) if left else []
+        for model in left:
+            runs.append(probed(models[model], model, seed, tasks))
+            content = {
+                "format": FORMAT,
+                "command": shlex.join(words),
+                "scale": f"one checkpoint a model; a seed draws up to {sizes['train']} rows a task",
+                "seeds": sorted({*asked.seeds, *(run["seed"] for run in runs)}),
+                **settings,
+                "seconds": round(sum(run["seconds"] for run in runs), 1),
+                **surroundings(),
+                "runs": runs,
+            }
+            refuse_paths(content)
+            write_whole(asked.out, as_text(content))
+            print(f"{model}, seed {seed}: {runs[-1]['cpu_seconds']} CPU seconds", flush=True)
+
+
+if __name__ == "__main__":
+    main()
