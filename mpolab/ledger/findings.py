@@ -54,7 +54,7 @@ FINDINGS: dict[str, str] = {
     "open whether by more than a layer. The print says that its trend is less clear than BERT's, which it is here: the "
     "interval of BERT's leaves out zero.",
     "mpobert-fig4-mpobert": "The 24 layers made from ALBERT have less of the trend than ALBERT itself, if there is a "
-    "difference at all. They have been trained apart for an hour, which may be too short to sort themselves.",
+    "difference at all. They have been trained apart for 640 updates, which may be too few to sort themselves.",
     "mpoe-tab1-t5": "All three T5s are well above the majority class, and no further apart than their seeds. The "
     "printed gain of two thirds of a point is a tenth of what three seeds can show here.",
     "mpoe-tab1-t5-dense": "Experts and the dense model are no further apart than their seeds. The printed gain of two "
