@@ -97,6 +97,8 @@ def _on_the_way() -> Compared:
     return Compared(tuple(pairs), "higher", "squeezed - dense")
 
 
+_BESIDE_BERT = Remedy(("twice the epochs", "three times the learning rate"), file="mpobert_remedies.json")
+
 REMEDIES: Mapping[str, Remedy] = {
     "mpop-tab3-squeezed-dense": Remedy(
         ("a stop at the dense model's size", "all updates after the last cut"),
@@ -122,6 +124,8 @@ REMEDIES: Mapping[str, Remedy] = {
             _low_rank("one-step", 3, "a CPD stopped after its first step"),
         ),
     ),
+    "mpobert-tab1-bert": _BESIDE_BERT,
+    "mpobert-tab2-bert": _BESIDE_BERT,
     "mpoe-tab1-gpt2-dense": Remedy(
         ("four times the updates", "four times the updates without the gradient mask"),
         (Again("four times the updates for both, and no gradient mask", _LONGER),),
