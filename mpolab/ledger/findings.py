@@ -8,10 +8,9 @@ _FEW_ROWS = (
     "With 400 training rows differences of less than two or three points cannot be told from the spread of seeds."
 )
 _FLOOR = (
-    "Both are near the majority class, so that the comparison says nothing about the claim: the checkpoints have read "
-    "novels for an hour of one core."
+    "Both are near the majority class, so that the comparison says nothing about the claim. The checkpoints have read "
+    "novels for an hour or so of one core."
 )
-_READ = "The checkpoints have read novels for an hour or two of one core."
 _BESIDE_BERT = (
     "The difference is one of checkpoints, not of architectures: MiniLM was distilled from a large model and trained "
     "on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core. Neither twice the "
@@ -47,12 +46,13 @@ FINDINGS: dict[str, str] = {
     "mpop-fig2-cpd": "CPD has the smaller error at every ratio, on other matrices and with five legs as well. Only a "
     "CPD that is stopped after its first step of alternating least squares is behind, so the print may show one that "
     "had not converged.",
-    "mpobert-tab1-albert": f"{_FLOOR} On rows held out of the training phrases both reach some 70 %, on the dev set's "
-    "whole sentences neither does.",
+    "mpobert-tab1-albert": "Both are near the majority class of the dev set's whole sentences, so that the comparison "
+    "says nothing about the claim. On rows held out of the training phrases both reach some 70 %.",
     "mpobert-tab1-bert": _BESIDE_BERT,
-    "mpobert-tab2-albert": "On the four tasks together both are where their majority classes and no correlation would "
-    "put them. " + _READ,
+    "mpobert-tab2-albert": _FLOOR,
     "mpobert-tab2-bert": _BESIDE_BERT,
+    "mpobert-tab3-bert": _BESIDE_BERT,
+    "mpobert-tab3-albert": _FLOOR,
     "mpobert-tab4-adapter": _ABLATION,
     "mpobert-tab4-sharing": _ABLATION,
     "mpobert-tab4-crucial": _ABLATION,
