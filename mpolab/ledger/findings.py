@@ -13,8 +13,9 @@ _FLOOR = (
 )
 _BESIDE_BERT = (
     "The difference is one of checkpoints, not of architectures: MiniLM was distilled from a large model and trained "
-    "on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core. Neither twice the "
-    "epochs nor three times the learning rate makes up for that."
+    "on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core. On rows that choose, "
+    "twice the epochs gain two points for either, three times the learning rate loses some for MPOBERT, and the gap "
+    "stays."
 )
 _ABLATION = (
     "All five variants lie at the majority class or a few points above it, no further apart than their seeds. What an "

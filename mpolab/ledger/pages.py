@@ -111,7 +111,7 @@ td.verdict { white-space: nowrap; font-weight: 600 }
 .sides { display: grid; grid-template-columns: 1fr 3.2fr; gap: 1.5em; margin: .8em 0 2.5em }
 .sides h4 { margin: 0 0 .4em } .sides figure { margin: 0 0 1em } .sides img { width: 100%; border: 1px solid #ddd }
 @media (max-width: 50em) { .sides { grid-template-columns: 1fr } }
-code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg { display: block; margin-top: .3em }
+code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg { margin-top: .3em }
 """
 
 
@@ -213,7 +213,8 @@ def interval_svg(interval: tuple[float, float], width: int = 260) -> str:
 
     middle = (low + high) / 2
     return (
-        f'<svg width="{width}" height="34" role="img" aria-label="95 % from {low:.{digits}f} to {high:.{digits}f}">'
+        f'<svg style="display: block" width="{width}" height="34" role="img" '
+        f'aria-label="95 % from {low:.{digits}f} to {high:.{digits}f}">'
         f'<line x1="0" x2="{width}" y1="12" y2="12" stroke="#ddd"/>'
         f'<line x1="{width / 2:.1f}" x2="{width / 2:.1f}" y1="2" y2="22" stroke="{_MUTED}"/>'
         f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="12" y2="12" stroke="{_INK}" stroke-width="3"/>'
