@@ -498,6 +498,15 @@ def test_what_did_not_come_out_has_a_finding_of_two_sentences(rows):
         assert f"`{id}`" in line
 
 
+def test_a_finding_is_not_shown_where_other_records_make_the_claim_come_out(rows):
+    row = ledger.row_named(rows, "mpop-tab3-lfa")
+    assert "finding:" in pages.plain([row])
+    for verdict in ("smaller scale: same direction", "reproduced", "not run"):
+        other = dataclasses.replace(row, verdict=verdict)
+        assert "finding:" not in pages.plain([other]) and "\n- " not in pages.markdown([other])
+        assert "finding" not in pages.table([other])
+
+
 def test_what_came_out_the_other_way_round_was_tried_again(rows):
     assert set(REMEDIES) <= set(papers.CLAIMS)
     for row in rows:

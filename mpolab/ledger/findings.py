@@ -1,8 +1,12 @@
 """What is to be said of the claims on runs that did not come out as printed: two sentences each, and why, if known.
 
 They stand under the ledger's tables; the numbers stand in the rows, which records make. A test holds that every such
-claim has one, and no other claim.
+claim of this project's records has one, and no other claim.
 """
+
+from __future__ import annotations
+
+from .row import OUTCOMES, REPRODUCED, Row
 
 _FEW_ROWS = (
     "With 400 training rows differences of less than two or three points cannot be told from the spread of seeds."
@@ -89,3 +93,9 @@ FINDINGS: dict[str, str] = {
     "which they would have counted as alike.",
 }
 """Id of a claim -> the finding."""
+
+
+def finding_on(row: Row) -> str:
+    """ "" where nothing was run, and where other records than this project's make the claim come out after all."""
+    came_out = row.verdict == REPRODUCED or row.verdict.endswith(OUTCOMES[0])
+    return FINDINGS.get(row.id, "") if row.on_runs and not came_out else ""

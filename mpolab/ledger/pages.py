@@ -19,7 +19,7 @@ from .. import runs
 from ..errors import DataNotFoundError, LedgerError
 from ..papers import CLAIMS, PAPERS, label
 from .build import summary
-from .findings import FINDINGS
+from .findings import finding_on
 from .row import BY_ARITHMETIC, NOT_RUN, Row
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def markdown(rows: Sequence[Row]) -> str:
             ours = _cell(_found(row)) + (f": `{row.command}`" if row.verdict == NOT_RUN and row.command else "")
             cells = (f"`{row.id}`", _cell(row.claim), _cell(row.printed), ours, row.verdict)
             lines.append("| " + " | ".join(cells) + " |")
-            if row.id in FINDINGS:
-                findings.setdefault(FINDINGS[row.id], []).append(f"`{row.id}`")
+            if finding := finding_on(row):
+                findings.setdefault(finding, []).append(f"`{row.id}`")
         parts.append("\n".join(lines))
         if findings:
             parts.append("\n".join(f"- {', '.join(ids)}: {finding}" for finding, ids in findings.items()))
@@ -88,8 +88,8 @@ def plain(rows: Sequence[Row]) -> str:
     blocks = []
     for row in rows:
         lines = [f"{row.id}: {row.verdict}", f"  {row.claim}", f"  printed: {row.printed}", f"  ours: {_found(row)}"]
-        if row.id in FINDINGS:
-            lines.append(f"  finding: {FINDINGS[row.id]}")
+        if finding := finding_on(row):
+            lines.append(f"  finding: {finding}")
         if row.verdict == NOT_RUN and row.command:
             lines.append(f"  run it: {row.command}")
         blocks.append("\n".join(lines))
@@ -188,8 +188,8 @@ def _line(row: Row) -> str:
     ours = html.escape(_found(row))
     if row.interval is not None:
         ours += interval_svg(row.interval)
-    if row.id in FINDINGS:
-        ours += f'<div class="finding">{html.escape(FINDINGS[row.id])}</div>'
+    if finding := finding_on(row):
+        ours += f'<div class="finding">{html.escape(finding)}</div>'
     if row.command and row.verdict not in BY_ARITHMETIC:
         ours += f'<div class="command"><code>{html.escape(row.command)}</code></div>'
     if row.record:
