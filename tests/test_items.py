@@ -96,6 +96,12 @@ def test_every_command_of_the_ledger_that_names_an_item_is_one_that_works(elsewh
             assert (Path(cli.__file__).parents[2] / row.command.split()[1]).is_file(), row.command
 
 
+def test_remedies_are_run_with_their_item_behind_what_they_are_for():
+    names = list(ledger.recipes_of("mpoe-tab1"))
+    assert names.index("experts-dense") < names.index("experts-mpoe-longer") < names.index("experts-dense-longer")
+    assert ledger.recipes_of("mpop-fig2") == ()  # studies, no recipes
+
+
 def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
     only(monkeypatch, "mpop-tab1", "offline-rte-majority", (0, 1, 2))
     write("offline-rte-majority", 1)
