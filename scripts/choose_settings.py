@@ -54,6 +54,16 @@ def rates(names: Sequence[str], values: Sequence[float]) -> dict[str, dict[str, 
 
 
 _LONGER = {"max_steps": 400}
+_MORE_ROWS = {
+    "as before": AS_BEFORE,
+    "4,000 rows once": {"train": 4000, "epochs": 1},
+    "4,000 rows twice": {"train": 4000, "epochs": 2},
+}
+_THREE_TIMES_THE_ROWS = {
+    "as before": AS_BEFORE,
+    "1,200 rows once": {"train": 1200, "epochs": 1},
+    "1,200 rows three times": {"train": 1200, "epochs": 3},
+}
 
 STUDIES = {
     "mpop": Study(
@@ -85,7 +95,27 @@ STUDIES = {
          for name in ("mpobert-mini", "minilm")},
         {"dev": 32}, best_accuracy,
     ),
+    "mpobert-rows": Study(
+        "mpobert_rows.json", "table1-sst-2-{}",
+        {name: _MORE_ROWS for name in ("albert-mini", "mpobert-mini", "minilm")}, {"dev": 32}, best_accuracy,
+    ),
+    "mpop-rows": Study(
+        "mpop_rows.json", "mpop-sst-2-{}",
+        {name: _THREE_TIMES_THE_ROWS for name in ("full", "full-mpo", "lfa", "last-2")}, {"select": 500, "dev": 32},
+        best_accuracy,
+    ),
+    "experts-without-sharing": Study(
+        "experts_without_sharing.json", "experts-{}",
+        {"without-sharing": {"as before": AS_BEFORE, "400 updates": _LONGER,
+                             "400 updates at 5e-4": {**_LONGER, "lr": 5e-4}}},
+        {"dev": 20, "options": {"texts": 0, "snapshots": 1, "reach": False}}, lowest_loss,
+    ),
 }  # fmt: skip
+
+
+def changed(study: Study) -> set[str]:
+    """What the study's tries change: of these no one value holds for all of them."""
+    return {key for labels in study.tries.values() for changes in labels.values() for key in changes}
 
 
 def tried(study: Study, name: str, label: str, data_dir: str) -> runs.Record:
@@ -117,7 +147,8 @@ def main() -> None:
             before = json.loads(out.read_text()) if out.exists() else {"scores": {}}
             scores = before["scores"]
             scores.setdefault(name, {})[label] = found
-            about = {"rows": record.data["rows"], "seed": SEED, "scale": "laptop"}
+            rows = {split: count for split, count in record.data["rows"].items() if split not in changed(study)}
+            about = {"rows": rows, "seed": SEED, "scale": "laptop"}
             if len({recipes.recipe_named(study.recipe.format(each)).task for each in scores}) == 1:
                 about["task"] = record.data["task"]
             out.write_text(
