@@ -59,10 +59,12 @@ def probed(found: Pretrained, model: str, seed: int, tasks: list[TaskData]) -> d
 
 
 def kept(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs of an interrupted study. Raises ValueError for one of other settings."""
+    """The runs of an interrupted study. Raises ValueError for one of other settings, and for a file that is none."""
     if not path.is_file():
         return []
     content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("runs"), list):
+        raise ValueError(f"{path.name!r} is no study of trends over layers: move it away, or name another --out.")
     other = [key for key, value in settings.items() if content.get(key) != value]
     if other:
         raise ValueError(f"{path.name!r} is of a study with other {', '.join(other)}: move it away, or name another "

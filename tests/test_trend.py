@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpolab.errors import CheckpointError, DataError
+from mpolab.errors import CheckpointError, DataError, UnknownNameError
 from mpolab.probing import PROBES
 from mpolab.probing.trend import centre, levels, levels_by_seed, load_trends, peak
 
@@ -48,14 +48,19 @@ def test_levels_are_means_of_their_groups():
 
 
 def test_a_study_must_be_whole(tmp_path):
-    tasks = [{"group": "syntactic", "test": [0, 1, 0, 0]}, {"group": "semantic", "test": [0, 0, 1, 0]}]
+    low, high = [0, 1, 0, 0], [0, 0, 1, 0]
+    tasks = [{"group": "syntactic", "test": low, "dev": high}, {"group": "semantic", "test": high, "dev": low}]
     runs = [{"model": model, "seed": seed, "tasks": tasks} for seed in (0, 1) for model in ("a", "b")]
     content = {"format": "mpolab.probing_trend/1", "models": {"a": "", "b": ""}, "seeds": [0, 1], "runs": runs}
     path = tmp_path / "study.json"
     path.write_text(json.dumps(content))
     assert levels_by_seed(load_trends(path), "b") == [(0.0, 0.5)] * 2
+    for depth in ("centre on dev", "peak"):
+        assert levels_by_seed(load_trends(path), "b", depth) == [(0.5, 0.0)] * 2
     with pytest.raises(CheckpointError, match=r"has a, b, and no 'c'"):
         levels_by_seed(load_trends(path), "c")
+    with pytest.raises(UnknownNameError, match="centre on dev"):
+        levels_by_seed(load_trends(path), "b", "top")
     for changes, says in (
         ({"format": "mpolab.low_rank/1"}, "its format is"),
         ({"runs": runs[:3]}, "it has no b, seed 1"),
@@ -89,8 +94,9 @@ def test_the_committed_study():
         assert [len(depths[group]) for group in ("syntactic", "semantic")] == [5, 10]
         gap = np.mean(depths["semantic"], axis=0) - np.mean(depths["syntactic"], axis=0)
         assert [run["trend"]["centre"], run["trend"]["peak"]] == pytest.approx(gap, abs=2e-5)
-        low, high = levels_by_seed(content, run["model"])[content["seeds"].index(run["seed"])]
-        assert high - low == pytest.approx(gap[0], abs=2e-5)
+        for depth, wanted in (("centre", gap[0]), ("peak", gap[1])):
+            low, high = levels_by_seed(content, run["model"], depth)[content["seeds"].index(run["seed"])]
+            assert high - low == pytest.approx(wanted, abs=2e-5)
         rows = [(task["name"], task["rows"], task["majority"]) for task in run["tasks"]]
         assert asked[run["seed"]] in (None, rows)
         asked[run["seed"]] = rows

@@ -104,23 +104,26 @@ def errors_of(first: tuple[str, int], second: tuple[str, int]) -> Callable[[Path
     return values
 
 
-def levels_of(model: str) -> Callable[[Path], Values]:
-    """The mean depth at which a model's semantic tasks are read best, and that of its syntactic ones, seed by seed."""
+def levels_of(model: str, depth: str = "centre") -> Callable[[Path], Values]:
+    """The mean depth at which a model's semantic tasks are read best, and that of its syntactic ones, seed by seed.
+
+    depth: as `levels_by_seed` has it.
+    """
 
     def values(path: Path) -> Values:
         content = load_trends(path)
-        syntax, meaning = zip(*levels_by_seed(content, model))
+        syntax, meaning = zip(*levels_by_seed(content, model, depth))
         return meaning, syntax, content["seeds"], content["scale"]
 
     return values
 
 
-def trends_of(first: str, second: str) -> Callable[[Path], Values]:
-    """How far meaning stands above syntax in each of two models, seed by seed."""
+def trends_of(first: str, second: str, depth: str = "centre") -> Callable[[Path], Values]:
+    """How far meaning stands above syntax in each of two models, seed by seed. depth: as `levels_by_seed` has it."""
 
     def values(path: Path) -> Values:
         content = load_trends(path)
-        found = [[high - low for low, high in levels_by_seed(content, model)] for model in (first, second)]
+        found = [[high - low for low, high in levels_by_seed(content, model, depth)] for model in (first, second)]
         return *found, content["seeds"], content["scale"]
 
     return values

@@ -19,12 +19,12 @@ scripts/trend_study.py probes several models with several draws of rows; results
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError, DataError, unknown
 
 FORMAT = "mpolab.probing_trend/1"
 LOWER, HIGHER = "syntactic", "semantic"
@@ -83,7 +83,8 @@ def load_trends(path: Path) -> dict[str, Any]:
         if missing:
             raise ValueError(f"it has no {missing[0]}")
         for run in content["runs"]:
-            _levels_of(run)
+            for depth in DEPTHS:
+                _levels_of(run, depth)
         return content
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -92,13 +93,26 @@ def load_trends(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _levels_of(run: Mapping[str, Any]) -> tuple[float, float]:
-    return levels([(task["group"], centre(task["test"])) for task in run["tasks"]])
+DEPTHS: dict[str, Callable[[Mapping[str, Any]], float]] = {
+    "centre": lambda task: centre(task["test"]),
+    "centre on dev": lambda task: centre(task["dev"]),
+    "peak": lambda task: peak(task["dev"]),
+}
+"""Which depth of a task -> from the task's entry in a study."""
 
 
-def levels_by_seed(content: Mapping[str, Any], model: str) -> list[tuple[float, float]]:
-    """`levels` of a model on test, in the order of the study's seeds. Raises CheckpointError for a model not in it."""
-    found = {run["seed"]: _levels_of(run) for run in content["runs"] if run["model"] == model}
+def _levels_of(run: Mapping[str, Any], depth: str = "centre") -> tuple[float, float]:
+    return levels([(task["group"], DEPTHS[depth](task)) for task in run["tasks"]])
+
+
+def levels_by_seed(content: Mapping[str, Any], model: str, depth: str = "centre") -> list[tuple[float, float]]:
+    """`levels` of a model, in the order of the study's seeds. depth: one of DEPTHS.
+
+    Raises UnknownNameError for another depth, CheckpointError for a model that is not in the study.
+    """
+    if depth not in DEPTHS:
+        raise unknown("depth of a task", depth, DEPTHS)
+    found = {run["seed"]: _levels_of(run, depth) for run in content["runs"] if run["model"] == model}
     if set(content["seeds"]) - set(found):
         raise CheckpointError(f"the study of trends over layers has {', '.join(content['models'])}, and no {model!r}.")
     return [found[seed] for seed in content["seeds"]]
