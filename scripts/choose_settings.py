@@ -28,6 +28,11 @@ def best_accuracy(record: runs.Record) -> float:
     return max(row["accuracy"] for row in record.evaluations)
 
 
+def accuracy_at_the_end(record: runs.Record) -> float:
+    """In per cent, of the model that came out, on the rows of `select`."""
+    return record.scores["select"]["accuracy"]
+
+
 def lowest_loss(record: runs.Record) -> float:
     """Nats a token."""
     return min(row["loss"] for row in record.evaluations)
@@ -104,6 +109,12 @@ STUDIES = {
         "mpop_rows.json", "mpop-sst-2-{}",
         {name: _THREE_TIMES_THE_ROWS for name in ("full", "full-mpo", "lfa", "last-2")}, {"select": 500, "dev": 32},
         best_accuracy,
+    ),
+    "mpop-rte": Study(
+        "mpop_rte.json", "mpop-rte-{}-albert-mini",
+        {name: {"as before": AS_BEFORE, "2,000 rows once": {"train": 2000, "epochs": 1},
+                "2,000 rows three times": {"train": 2000}} for name in ("full", "squeezed")},
+        {"select": 300, "dev": 32}, accuracy_at_the_end,
     ),
     "experts-without-sharing": Study(
         "experts_without_sharing.json", "experts-{}",

@@ -326,8 +326,10 @@ def test_evidence_that_cannot_be_meant():
 TRIED = ("more of it", "less of it")
 
 
-def remedied(results, *again, file="", chosen=False):
-    remedy = Remedy(TRIED, tuple(Again(about, evidence) for about, evidence in again), file, chosen)
+def remedied(results, *again, tried=(), file="", chosen=False):
+    remedy = Remedy(
+        tuple(Again(about, evidence) for about, evidence in again), tried, (file,) if file else (), chosen=chosen
+    )
     return ledger.build(results, CLAIM, {"mpop-tab3-x": pair()}, {"mpop-tab3-x": remedy})[0]
 
 
@@ -335,7 +337,9 @@ def remedied(results, *again, file="", chosen=False):
 def tried_again(made_up):
     """One is about 2 below two."""
     made_up("one", "laptop", {0: 48, 1: 57.9, 2: 68.1})
-    return made_up("two", "laptop", {0: 50, 1: 60, 2: 70})
+    results = made_up("two", "laptop", {0: 50, 1: 60, 2: 70})
+    (results / "tries.json").write_text("{}")
+    return results
 
 
 def turned():
@@ -344,7 +348,7 @@ def turned():
 
 
 def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(tried_again):
-    row = remedied(tried_again, ("more of it", turned()), file="tries.json", chosen=True)
+    row = remedied(tried_again, ("more of it", turned()), tried=TRIED, file="tries.json", chosen=True)
     assert row.verdict == "smaller scale: same direction" and row.interval[0] > 0
     assert row.ours.startswith("with more of it, two - one: +2.0, 95 %")
     assert row.ours.endswith("with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite)")
@@ -352,36 +356,67 @@ def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(t
 
 
 def test_a_remedy_that_nobody_chose_only_stands_beside_the_first_result(tried_again):
-    row = remedied(tried_again, ("more of it", turned()))
+    row = remedied(tried_again, ("more of it", turned()), ("once more", turned()))
     assert row.verdict == "smaller scale: opposite" and row.interval[1] < 0
     assert row.ours.startswith("one - two: -2.0, 95 %") and row.ours.endswith("(same direction)")
+    assert "with more of it: +2.0" in row.ours and "with once more: +2.0" in row.ours
 
 
 def test_a_remedy_without_records_changes_nothing(tried_again, tmp_path):
     """The last of them is the one that was chosen: where it has not been run, what came before does not stand in."""
     never = Studied("none.json", errors_of(("MPO", 3), ("CPD", 3)), "make it", "a minute", "lower", "MPO - CPD")
     first = verdict(tried_again)
-    row = remedied(tried_again, ("less of it", never), file="tries.json", chosen=True)
-    assert (row.verdict, row.ours, row.interval) == (first.verdict, first.ours, first.interval)
-    row = remedied(tried_again, ("more of it", turned()), ("less of it", never), file="tries.json", chosen=True)
+    asked = {"tried": TRIED, "file": "tries.json", "chosen": True}
+    row = remedied(tried_again, ("less of it", never), **asked)
+    assert (row.verdict, row.interval) == (first.verdict, first.interval) and row.ours.startswith(first.ours)
+    row = remedied(tried_again, ("more of it", turned()), ("less of it", never), **asked)
     assert row.verdict == first.verdict and "with more of it: +2.0" in row.ours
+    (tried_again / "tries.json").unlink()  # nothing says that anything was chosen
+    row = remedied(tried_again, ("more of it", turned()), **asked)
+    assert row.verdict == first.verdict and "with more of it: +2.0" in row.ours and "tried" not in row.ours
+    assert not any("tries" in file for file in row.record)
 
 
 def test_one_remedy_is_too_few(made_up):
-    for tried in (("more of it",), ("more of it", "more of it")):
+    again = Again("more of it", turned())
+    for few in (
+        {"tried": ("more of it",), "files": ("tries.json",)},
+        {"tried": ("more of it", "more of it"), "files": ("tries.json",)},
+        {"again": (again,)},
+        {"again": (again, again)},
+        {"again": (again,), "tried": ("more of it",), "files": ("tries.json",), "chosen": True},  # the same one twice
+    ):
         with pytest.raises(LedgerError, match="2 remedies are to be tried at least, and these are 1"):
-            Remedy(tried, (), "tries.json")
-    with pytest.raises(LedgerError, match="neither a file nor runs"):
-        Remedy(TRIED)
-    for missing in ({"file": "tries.json"}, {"again": (Again("more of it", turned()),)}):
-        with pytest.raises(LedgerError, match="needs its runs, and the file"):
-            Remedy(TRIED, chosen=True, **missing)
+            Remedy(**few)
+    for tries in ({"tried": TRIED}, {"again": (again, Again("less of it", pair())), "files": ("tries.json",)}):
+        with pytest.raises(LedgerError, match="tries need a file that says what they came to"):
+            Remedy(**tries)
+    for missing in ({"tried": TRIED, "files": ("tries.json",)}, {"again": (again, Again("less of it", pair()))}):
+        with pytest.raises(LedgerError, match="needs its runs, and the tries"):
+            Remedy(chosen=True, **missing)
+    assert Remedy((again,), ("less of it",), ("tries.json",)) and Remedy((again, Again("less of it", pair())))
 
 
 def test_what_was_only_tried_where_rows_choose_is_named(tried_again):
-    row = remedied(tried_again, file="tries.json")
+    row = remedied(tried_again, tried=TRIED, file="tries.json")
     assert row.ours.endswith("3 pairs; also tried, on rows that choose: more of it, less of it")
     assert row.record[-1] == "results/tries.json" and row.verdict == "smaller scale: opposite"
+
+
+def test_the_same_pairs_by_other_numbers_and_at_some_scales(tried_again):
+    other = pair().at("scores | dev | loss", direction="equal", margin=0.5)
+    assert [part.wheres for part in other.pairs[0]] == [("scores | dev | loss",)] * 2
+    assert (other.recipes, other.about, other.direction, other.margin) == (pair().recipes, "one - two", "equal", 0.5)
+    assert Compared(((one("one"), 1.0),), "higher", "one - 1").at("seconds", direction="lower").pairs[0][1] == 1.0
+    limited = dataclasses.replace(pair(), among=("smoke",))
+    assert pair().found(tried_again) and not limited.found(tried_again) and limited.scales() == ("smoke",)
+
+
+def test_the_command_makes_the_records_of_the_remedies_too(tried_again):
+    other = Studied("low_rank_query.json", errors_of(("MPO", 3), ("CPD", 3)), "make it", "a minute", "lower", "gap")
+    shutil.copy(ROOT / "results" / other.file, tried_again)
+    row = remedied(tried_again, ("more of it", turned()), ("other matrices", other))
+    assert row.command == "mpolab run mpop-tab3 --scale laptop --data-dir DIR; make it"
 
 
 def test_seconds_come_from_the_nearest_records(made_up):
@@ -507,16 +542,17 @@ def test_a_finding_is_not_shown_where_other_records_make_the_claim_come_out(rows
         assert "finding" not in pages.table([other])
 
 
-def test_what_came_out_the_other_way_round_was_tried_again(rows):
+def test_what_did_not_come_out_was_tried_again(rows):
     assert set(REMEDIES) <= set(papers.CLAIMS)
     for row in rows:
-        if row.verdict.endswith("opposite") or "(opposite)" in row.ours:
+        if row.verdict.endswith(("opposite", "no difference")) or "(opposite)" in row.ours:
             assert row.id in REMEDIES, row.id
     for id, remedy in REMEDIES.items():
         row = ledger.row_named(rows, id)
         found = remedy.found(ROOT / "results")
         assert [again for again, _ in found] == list(remedy.again), f"{id}: a remedy without records"
         assert all(set(each.files) <= set(row.record) for _, each in found)
+        assert [f"results/{file}" for file in remedy.files] == list(remedy.chose(ROOT / "results")), id
 
 
 def test_a_squeezing_passes_the_dense_models_size_at_the_step_that_is_compared():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -69,17 +69,17 @@ def _decided(
     first = Again("the first settings", evidence)
     again = remedy.found(results) if remedy else []
     files = [file for _, each in again for file in each.files]
-    files += [f"results/{remedy.file}"] if remedy and remedy.file else []
-    record = tuple(dict.fromkeys([*found.files, *files]))
+    chose = remedy.chose(results) if remedy else ()
+    record = tuple(dict.fromkeys([*found.files, *files, *chose]))
     last, counts = first, found
-    if remedy and remedy.chosen and again and again[-1][0] is remedy.again[-1]:
+    if chose and remedy.chosen and again and again[-1][0] is remedy.again[-1]:
         last, counts = again[-1]
         others = [*again[:-1], (first, found)]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
         others, ours = again, evidence.ours(found)
     low, high = counts.difference.interval
-    tried = [f"also tried, on rows that choose: {', '.join(remedy.tried)}"] if remedy and not remedy.again else []
+    tried = [f"also tried, on rows that choose: {', '.join(remedy.tried)}"] if chose and last is first else []
     return Row(
         **about,
         ours="; ".join([ours, *(each.ours(its) for each, its in others), *tried]),
@@ -88,8 +88,16 @@ def _decided(
         scale=counts.scale,
         verdict=last.evidence.verdict(counts),
         record=record,
-        command=evidence.command if isinstance(evidence, Studied) else item_command(claim.item, found.scale),
+        command="; ".join(
+            dict.fromkeys(_commands(claim.item, found.scale, [evidence, *(e.evidence for e, _ in again)]))
+        ),
     )
+
+
+def _commands(item: str, scale: str, evidence: Sequence[Compared | Studied]) -> Iterator[str]:
+    """What makes the records of all of these, again where two need the same."""
+    for each in evidence:
+        yield each.command if isinstance(each, Studied) else item_command(item, scale)
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
@@ -81,7 +81,7 @@ def _recipes(pairs: Sequence[Pair]) -> tuple[str, ...]:
 class Compared:
     """pairs: (first, second) per task; second may be a number. direction: what the claim says of the first, one of
     DIRECTIONS. margin: for "equal", how far apart two may be and still count as alike. about: what stands before the
-    difference, "centres frozen - all trained".
+    difference, "centres frozen - all trained". among: the scales that count, from the smallest.
 
     Raises UnknownNameError for a recipe or direction that does not exist; LedgerError for no pair, or for a margin
     where none is meant.
@@ -91,6 +91,7 @@ class Compared:
     direction: str
     about: str
     margin: float = 0.0
+    among: tuple[str, ...] = SCALES
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:
@@ -107,9 +108,17 @@ class Compared:
         """Every recipe once, in order."""
         return _recipes(self.pairs)
 
+    def at(self, *wheres: str, direction: str, margin: float = 0.0) -> Compared:
+        """The same pairs by other numbers of their records, or the mean of several. Raises as the class does."""
+        pairs = tuple(
+            tuple(replace(part, wheres=wheres) if isinstance(part, Measured) else part for part in pair)
+            for pair in self.pairs
+        )
+        return replace(self, pairs=pairs, direction=direction, margin=margin)
+
     def scales(self) -> tuple[str, ...]:
-        """Those that all of its recipes have, from the smallest."""
-        return tuple(scale for scale in SCALES if all(scale in recipe_named(name).scales for name in self.recipes))
+        """Those of `among` that all of its recipes have, from the smallest."""
+        return tuple(scale for scale in self.among if all(scale in recipe_named(name).scales for name in self.recipes))
 
     def found(self, results: Path) -> Found | None:
         """What the largest scale says at which a pair has records of three seeds or more; pairs that have not are left

@@ -1,22 +1,25 @@
-"""Where a claim came out the other way round: what else was tried, and what it came to.
+"""Where a claim did not come out: what else was tried, and what it came to.
 
 A remedy that is to change a verdict is chosen on a seed and on rows that are not reported, with as many tries for what
 it is compared with (scripts/choose_settings.py), and then runs on all reported seeds. The first result stays beside it.
-A remedy that nobody would choose, but that shows the reason, stands beside the first result and changes nothing.
+What nobody would choose, but shows the reason, or looks at the same runs in another way, stands beside the first result
+and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LedgerError
 from ..mpop import TASKS
+from ..recipes import recipe_named
 from ..tasks import task_named
-from .compared import Compared, Found, one, ways
+from .compared import Compared, Found, Measured, Pair, one, ways
+from .evidence import EVIDENCE
 from .row import OUTCOMES
-from .studies import Studied, errors_of
+from .studies import Studied, Values, errors_of, levels_of, trends_of
 
 LEAST_TRIED = 2
 
@@ -39,29 +42,35 @@ class Again:
 
 @dataclass(frozen=True)
 class Remedy:
-    """tried: each in a few words, two or more. again: those of them that were run on the reported seeds. file: of
-    results/, what the tries came to on rows that choose; "" = there was nothing to choose. chosen: the last of `again`
-    is what the file chose, and gives the verdict; else the first result does.
+    """again: what was tried on the reported seeds, or looked at in another way in their records. tried: on rows that
+    choose, each in a few words; what came of it stands in `files` of results/. chosen: the last of `again` is what the
+    files chose, and gives the verdict; else the first result does.
 
-    Raises LedgerError for fewer tries, for a choice of nothing or by nothing, and where nothing says what they came to.
+    Raises LedgerError for fewer than two remedies, for a choice of nothing or by nothing, and where nothing says what
+    tries came to.
     """
 
-    tried: tuple[str, ...]
     again: tuple[Again, ...] = ()
-    file: str = ""
+    tried: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     chosen: bool = False
 
     def __post_init__(self) -> None:
-        if len(set(self.tried)) < LEAST_TRIED:
-            raise LedgerError(f"{LEAST_TRIED} remedies are to be tried at least, and these are {len(set(self.tried))}.")
-        if not self.again and not self.file:
-            raise LedgerError(f"{', '.join(self.tried)}: neither a file nor runs say what they came to.")
-        if self.chosen and not (self.again and self.file):
-            raise LedgerError("a remedy that was chosen needs its runs, and the file by which it was chosen.")
+        tried = len(set(self.tried)) + len({again.about for again in self.again}) - (self.chosen and bool(self.tried))
+        if tried < LEAST_TRIED:
+            raise LedgerError(f"{LEAST_TRIED} remedies are to be tried at least, and these are {tried}.")
+        if bool(self.tried) != bool(self.files):
+            raise LedgerError(f"{', '.join(self.tried or self.files)}: tries need a file that says what they came to.")
+        if self.chosen and not (self.again and self.tried):
+            raise LedgerError("a remedy that was chosen needs its runs, and the tries by which it was chosen.")
 
     def found(self, results: Path) -> list[tuple[Again, Found]]:
         """Of those that have records. Raises as `Compared.found` and `Studied.found`."""
         return [(again, found) for again in self.again if (found := again.evidence.found(results)) is not None]
+
+    def chose(self, results: Path) -> tuple[str, ...]:
+        """The files of tries that are there."""
+        return tuple(f"results/{file}" for file in self.files if (results / file).is_file())
 
 
 def _low_rank(case: str, n: int, about: str) -> Again:
@@ -69,19 +78,45 @@ def _low_rank(case: str, n: int, about: str) -> Again:
         f"low_rank_{case.replace('-', '_')}.json",
         errors_of(("MPO", n), ("CPD", n)),
         f"python scripts/low_rank_study.py {case}",
-        "a few minutes",
+        "minutes",
         "lower",
         f"error of MPO - of CPD (n = {n}, mean over four ratios)",
     )
     return Again(about, study)
 
 
-_PERPLEXITY = "scores | test | perplexity"
-_LONGER = Compared(
-    ((one("experts-mpoe-longer", _PERPLEXITY), one("experts-dense-longer", _PERPLEXITY)),),
-    "lower",
-    "perplexity: MPOE - dense",
-)
+# -- the same runs, looked at in another way ---------------------------------------------------------
+
+
+def _is_regression(pair: Pair) -> bool:
+    """Whose loss has the unit of its labels, and no mean with those of others."""
+    names = [name for part in pair if isinstance(part, Measured) for name in part.recipes]
+    return any(task_named(task).kind == "regression" for name in names if (task := recipe_named(name).task))
+
+
+def _by(about: str, id: str, *wheres: str, direction: str = "higher", margin: float = 0.0) -> Again:
+    """The claim's own runs by other numbers of their records."""
+    evidence: Compared = EVIDENCE[id]  # type: ignore[assignment]
+    pairs = tuple(pair for pair in evidence.pairs if not _is_regression(pair))
+    return Again(about, replace(evidence, pairs=pairs).at(*wheres, direction=direction, margin=margin))
+
+
+def _by_loss(id: str, *tasks: str, margin: float = 0.0) -> Again:
+    """Less coarse than right or wrong. tasks: those of a run on several. margin: of a claim that two are equal."""
+    wheres = [f"scores | dev | {task}/loss" for task in tasks] or ["scores | dev | loss"]
+    direction = "equal" if margin else "lower"
+    return _by("the loss on the same rows, lower being better", id, *wheres, direction=direction, margin=margin)
+
+
+def _trends(id: str, values: Callable[..., Callable[[Path], Values]], *models: str) -> Remedy:
+    study: Studied = EVIDENCE[id]  # type: ignore[assignment]
+    return Remedy(
+        (
+            Again("the rows that chose the probes", replace(study, values=values(*models, "centre on dev"))),
+            Again("the best layer in place of the mean one", replace(study, values=values(*models, "peak"))),
+        )
+    )
+
 
 _AT_DENSE_SIZE = 23
 """The first step of a recorded squeezing, from 0, after which there are no more parameters than in the dense model."""
@@ -94,17 +129,54 @@ def _on_the_way() -> Compared:
         dense = one(f"mpop-{task.lower()}-full", f"scores | select | {task_named(task).main_metric}")
         squeezed = one(f"mpop-{task.lower()}-squeezed", f"extra | trace | steps | {_AT_DENSE_SIZE} | metric")
         pairs.append((squeezed, dense))
-    return Compared(tuple(pairs), "higher", "squeezed - dense")
+    return Compared(tuple(pairs), "higher", "squeezed - dense", among=("laptop",))  # elsewhere are other steps
 
 
-_BESIDE_BERT = Remedy(("twice the epochs", "three times the learning rate"), file="mpobert_remedies.json")
-_ELSEWHERE = Remedy(
-    ("twice the epochs on 1,000 rows of SST-2", "three times the learning rate there"), file="mpobert_remedies.json"
-)
+# -- four times the updates, more rows -----------------------------------------------------------------
+
+_PERPLEXITY = "scores | test | perplexity"
+_LONGER_TRIED = ("four times the updates", "four times the updates without the gradient mask")
+_LONGER_FILES = ("experts_remedies.json", "experts_without_sharing.json")
+
+
+def _longer(about: str, evidence: Compared) -> Remedy:
+    return Remedy((Again(about, evidence),), _LONGER_TRIED, _LONGER_FILES, chosen=True)
+
+
+def _perplexity(first: str, second: str, about: str) -> Compared:
+    pair = one(f"experts-{first}-longer", _PERPLEXITY), one(f"experts-{second}-longer", _PERPLEXITY)
+    return Compared((pair,), "lower", f"perplexity: {about}")
+
+
+_FOUR_TIMES = "four times the updates for both"
+_UNMASKED = f"{_FOUR_TIMES}, and no gradient mask"
+
+_RATES = ("two other learning rates for each",)
+_MORE_ROWS = ("4,000 rows of SST-2 once", "4,000 rows of SST-2 twice")
+_LONGER_OR_FASTER = ("twice the epochs on SST-2", "three times the learning rate there")
+_ON_SST_2 = ("mpobert_rows.json",)
 
 REMEDIES: Mapping[str, Remedy] = {
+    # MPOP
+    "mpop-eq6-same-effect": Remedy((_by_loss("mpop-eq6-same-effect", margin=0.01),), _RATES, ("learning_rates.json",)),
+    **{
+        id: Remedy((_by_loss(id),), _RATES, ("learning_rates.json",))
+        for id in ("mpop-tab3-lfa", "mpop-tab3-lfa-dense", "mpop-tab3-full-dense")
+    },
+    **{
+        f"mpop-tab5-last-{layers}": Remedy(
+            (_by_loss(f"mpop-tab5-last-{layers}"),),
+            ("two other learning rates for the auxiliaries and for two layers",),
+            ("learning_rates.json",),
+        )
+        for layers in (1, 2, 3)
+    },
+    "mpop-tab3-squeezing": Remedy(
+        (_by_loss("mpop-tab3-squeezing"),),
+        ("two other learning rates for auxiliaries",),
+        ("learning_rates.json",),
+    ),
     "mpop-tab3-squeezed-dense": Remedy(
-        ("a stop at the dense model's size", "all updates after the last cut"),
         (
             Again("a stop at the dense model's size, on the rows of every step", _on_the_way()),
             Again(
@@ -120,21 +192,80 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "mpop-fig2-cpd": Remedy(
-        ("other matrices", "more legs", "a CPD that has hardly begun"),
         (
             _low_rank("query", 3, "the query matrices of five layers"),
             _low_rank("query-five", 5, "these and five legs"),
             _low_rank("one-step", 3, "a CPD stopped after its first step"),
         ),
     ),
-    "mpobert-tab1-bert": _BESIDE_BERT,
-    "mpobert-tab2-bert": _ELSEWHERE,
-    "mpobert-tab3-bert": _ELSEWHERE,
-    "mpoe-tab1-gpt2-dense": Remedy(
-        ("four times the updates", "four times the updates without the gradient mask"),
-        (Again("four times the updates for both, and no gradient mask", _LONGER),),
-        "experts_remedies.json",
-        chosen=True,
+    # MPOBERT
+    "mpobert-fig3-continued": Remedy(
+        (
+            _by("the share of hidden tokens that are found", "mpobert-fig3-continued", "scores | test | mlm_accuracy"),
+            _by("the order of sentences", "mpobert-fig3-continued", "scores | test | sop_accuracy"),
+        )
+    ),
+    "mpobert-fig4-albert": _trends("mpobert-fig4-albert", levels_of, "albert-mini"),
+    "mpobert-fig4-mpobert": _trends("mpobert-fig4-mpobert", trends_of, "mpobert-mini", "albert-mini"),
+    "mpobert-tab2-albert": Remedy((_by_loss("mpobert-tab2-albert", "SST-2", "MRPC", "RTE"),), _MORE_ROWS, _ON_SST_2),
+    "mpobert-tab3-albert": Remedy((_by_loss("mpobert-tab3-albert"),), _MORE_ROWS, _ON_SST_2),
+    "mpobert-tab2-bert": Remedy((), (*_LONGER_OR_FASTER, *_MORE_ROWS), ("mpobert_remedies.json", *_ON_SST_2)),
+    "mpobert-tab3-bert": Remedy((), (*_LONGER_OR_FASTER, *_MORE_ROWS), ("mpobert_remedies.json", *_ON_SST_2)),
+    **{
+        id: Remedy(
+            (
+                _by_loss(id),
+                _by(
+                    "rows held out of the training phrases, where each has its best epoch",
+                    id,
+                    "scores | select | accuracy",
+                ),
+            )
+        )
+        for id in (
+            "mpobert-tab4-adapter",
+            "mpobert-tab4-sharing",
+            "mpobert-tab4-crucial",
+            "mpobert-tab5-rank-4",
+            "mpobert-tab5-rank-64",
+        )
+    },
+    # MPOE
+    "mpoe-tab1-t5": Remedy(
+        (_by_loss("mpoe-tab1-t5"),), ("two other learning rates for MPOE",), ("experts_glue_learning_rates.json",)
+    ),
+    "mpoe-tab1-t5-dense": Remedy((_by_loss("mpoe-tab1-t5-dense"),), _RATES, ("experts_glue_learning_rates.json",)),
+    "mpoe-tab2-dense": Remedy(
+        (_by_loss("mpoe-tab2-dense", "SST-2", "MRPC", "RTE"),),
+        ("two other learning rates for each, on SST-2 alone",),
+        ("experts_glue_learning_rates.json",),
+    ),
+    "mpoe-tab1-gpt2-dense": _longer(_UNMASKED, _perplexity("mpoe", "dense", "MPOE - dense")),
+    "mpoe-tab1-more-experts": Remedy(
+        (
+            _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
+            _by("perplexity, lower being better", "mpoe-tab1-more-experts", _PERPLEXITY, direction="lower"),
+        )
+    ),
+    "mpoe-tab3-sharing": _longer(_FOUR_TIMES, _perplexity("masked", "without-sharing", "MPOE - without sharing")),
+    "mpoe-tab3-mask": _longer(_FOUR_TIMES, _perplexity("masked", "mpoe", "MPOE - without the mask")),
+    "mpoe-tab3-important": _longer(
+        _FOUR_TIMES, _perplexity("mpoe", "without-sharing", "without the mask - without sharing")
+    ),
+    "mpoe-tab4-m3": _longer(_UNMASKED, _perplexity("mpoe", "m-3", "five tensors - three")),
+    "mpoe-tab4-more": _longer(
+        _UNMASKED,
+        Compared(
+            (
+                (
+                    one("experts-mpoe-longer", "scores | test | loss"),
+                    Measured(("experts-m-7-longer", "experts-m-9-longer"), ("scores | test | loss",)),
+                ),
+            ),
+            "equal",
+            "loss, nats a token: five tensors - seven and nine",
+            0.01,
+        ),
     ),
 }
 """Id of a claim -> what was tried."""
