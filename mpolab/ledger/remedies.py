@@ -56,7 +56,8 @@ class Remedy:
     chosen: bool = False
 
     def __post_init__(self) -> None:
-        tried = len(set(self.tried)) + len({again.about for again in self.again}) - (self.chosen and bool(self.tried))
+        twice = bool(self.chosen and self.tried and self.again)  # the last of `again` is one of the tries
+        tried = len(set(self.tried)) + len({again.about for again in self.again}) - twice
         if tried < LEAST_TRIED:
             raise LedgerError(f"{LEAST_TRIED} remedies are to be tried at least, and these are {tried}.")
         if bool(self.tried) != bool(self.files):
