@@ -160,6 +160,8 @@ reported: `scripts/choose_settings.py mpobert`, results/mpobert_learning_rates.j
 # and with a seed that is not reported. `scripts/choose_settings.py mpobert-rows`, results/mpobert_rows.json.
 MORE: dict[str, dict[str, Any]] = {
     "albert-mini": {"train": 4000, "epochs": 2},
+    "mpobert-mini": {"train": 4000, "epochs": 2},
+    "minilm": {"train": 4000, "epochs": 2},
 }
 """Model -> changes to _LAPTOP, in recipes whose names end in "-more". All rows are there at scale gpu, which has twice
 the epochs."""

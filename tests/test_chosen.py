@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mpolab.mpobert_recipes import MODELS, MORE
 from mpolab.mpop import COMPARED
 from mpolab.recipes import RECIPES
 
@@ -46,13 +47,32 @@ def test_what_is_alike_has_the_rate_of_what_was_tried():
         assert RECIPES[name].at("laptop").settings.lr == RECIPES["table1-sst-2-albert-mini"].at("laptop").settings.lr
 
 
+def best(file, by):
+    """{way: the label of its best try}, of three each, the first settings among them."""
+    scores = tried(file)["scores"]
+    assert all(len(tries) == 3 and "as before" in tries for tries in scores.values())
+    return {name: by(tries, key=tries.get) for name, tries in scores.items()}
+
+
 def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
-    scores = tried("experts_remedies.json")["scores"]
-    assert {len(tries) for tries in scores.values()} == {3}
-    chosen = {name: min(tries, key=tries.get) for name, tries in scores.items()}
-    assert chosen == {"dense": "400 updates", "mpoe": "400 updates without the mask"}
-    for name, mask in (("dense", None), ("mpoe", 0.0)):
+    chosen = best("experts_remedies.json", min) | best("experts_without_sharing.json", min)
+    unmasked = "400 updates without the mask"
+    assert chosen == {"dense": "400 updates", "mpoe": unmasked, "without-sharing": "400 updates"}
+    for name, label in (*chosen.items(), *((f"m-{m}", unmasked) for m in (3, 7, 9)), ("mpoe-16", unmasked)):
         first, later = (RECIPES[f"experts-{way}"].at("laptop") for way in (name, f"{name}-longer"))
         assert later.settings == dataclasses.replace(first.settings, max_steps=400)
-        changed = {} if mask is None else {"mask_probability": mask}
+        changed = {"mask_probability": 0.0} if label == unmasked else {}
         assert later.options == {**first.options, **changed} and later.seeds == first.seeds
+    masked, later = (RECIPES[f"experts-{way}"].at("laptop") for way in ("mpoe", "masked-longer"))
+    assert later.options == masked.options and later.settings.max_steps == 400
+
+
+def test_more_rows_for_mpobert_are_the_best_of_two_and_of_nothing():
+    chosen = best("mpobert_rows.json", max)
+    assert set(chosen) == set(MORE) == set(MODELS)
+    settings = {"4,000 rows once": {"train": 4000, "epochs": 1}, "4,000 rows twice": {"train": 4000, "epochs": 2}}
+    for name, label in chosen.items():
+        first, later = (RECIPES[f"table1-sst-2-{name}{end}"].at("laptop") for end in ("", "-more"))
+        assert MORE[name] == settings[label] and (later.train, later.settings.epochs) == tuple(MORE[name].values())
+        assert (later.select, later.dev, later.seeds) == (first.select, first.dev, first.seeds)
+        assert dataclasses.replace(later.settings, epochs=first.settings.epochs) == first.settings
