@@ -249,7 +249,6 @@ _UNMASKED = {**_MPOE, "mask_probability": 0.0}
 LONGER: dict[str, tuple[str, dict[str, Any]]] = {
     "dense-longer": ("the dense model, four times the updates", {"kind": "dense"}),
     "mpoe-longer": ("MPOE without the gradient mask, four times the updates", _UNMASKED),
-    "mpoe-16-longer": ("MPOE++ without the gradient mask, four times the updates", {**_UNMASKED, "experts": 16}),
     "masked-longer": ("MPOE, mask 0.25, four times the updates", _MPOE),
     "without-sharing-longer": (
         "MPOE's routing, eight experts with matrices of their own, four times the updates",
