@@ -555,6 +555,15 @@ def test_what_did_not_come_out_was_tried_again(rows):
         assert [f"results/{file}" for file in remedy.files] == list(remedy.chose(ROOT / "results")), id
 
 
+def test_losses_of_regressions_are_not_among_others():
+    """Theirs are in squares of the labels' unit."""
+    again = [again for remedy in REMEDIES.values() for again in remedy.again if "the loss on" in again.about]
+    names = {name for each in again for name in each.evidence.recipes}
+    assert {"mpop-sst-2-lfa", "mpop-rte-last-1", "table2-mpobert-mini"} < names
+    assert not [name for name in names if "sts-b" in name]
+    assert not [each for each in again for pair in each.evidence.pairs for where in pair[0].wheres if "STS-B" in where]
+
+
 def test_a_squeezing_passes_the_dense_models_size_at_the_step_that_is_compared():
     for path in sorted((ROOT / "results").glob("mpop-*-squeezed/laptop-seed*.json")):
         dense = runs.load(path.parent.with_name(path.parent.name.replace("squeezed", "full")) / path.name)
