@@ -28,13 +28,6 @@ def best_accuracy(record: runs.Record) -> float:
     return max(row["accuracy"] for row in record.evaluations)
 
 
-def accuracy_at_the_end(record: runs.Record) -> float:
-    """In per cent, of the model that came out, on the rows of `select`: a squeezed one's last step."""
-    if "trace" in record.extra:
-        return record.extra["trace"]["steps"][-1]["metric"]
-    return record.scores["select"]["accuracy"]
-
-
 def lowest_loss(record: runs.Record) -> float:
     """Nats a token."""
     return min(row["loss"] for row in record.evaluations)
@@ -66,11 +59,6 @@ _MORE_ROWS = {
     "as before": AS_BEFORE,
     "4,000 rows once": {"train": 4000, "epochs": 1},
     "4,000 rows twice": {"train": 4000, "epochs": 2},
-}
-_THREE_TIMES_THE_ROWS = {
-    "as before": AS_BEFORE,
-    "1,200 rows once": {"train": 1200, "epochs": 1},
-    "1,200 rows three times": {"train": 1200, "epochs": 3},
 }
 
 STUDIES = {
@@ -106,17 +94,6 @@ STUDIES = {
     "mpobert-rows": Study(
         "mpobert_rows.json", "table1-sst-2-{}",
         {name: _MORE_ROWS for name in ("albert-mini", "mpobert-mini", "minilm")}, {"dev": 32}, best_accuracy,
-    ),
-    "mpop-rows": Study(
-        "mpop_rows.json", "mpop-sst-2-{}",
-        {name: _THREE_TIMES_THE_ROWS for name in ("full", "full-mpo", "lfa", "last-2")}, {"select": 500, "dev": 32},
-        best_accuracy,
-    ),
-    "mpop-rte": Study(
-        "mpop_rte.json", "mpop-rte-{}-albert-mini",
-        {name: {"as before": AS_BEFORE, "2,000 rows once": {"train": 2000, "epochs": 1},
-                "2,000 rows three times": {"train": 2000}} for name in ("full", "squeezed")},
-        {"select": 300, "dev": 32, "options": {"rows": 300}}, accuracy_at_the_end,
     ),
     "experts-without-sharing": Study(
         "experts_without_sharing.json", "experts-{}",

@@ -123,14 +123,13 @@ _AT_DENSE_SIZE = 23
 """The first step of a recorded squeezing, from 0, after which there are no more parameters than in the dense model."""
 
 
-def _on_the_way() -> Compared:
-    """Squeezed no further than to the dense model's size, on the rows of `select` that every step was measured on."""
+def _at_step(step: int, **recipes: str) -> Compared:
+    """Squeezed so far, on the rows of `select` that every step was measured on. recipes: task -> name, with a "{}"."""
     pairs = []
-    for task in TASKS:
-        dense = one(f"mpop-{task.lower()}-full", f"scores | select | {task_named(task).main_metric}")
-        squeezed = one(f"mpop-{task.lower()}-squeezed", f"extra | trace | steps | {_AT_DENSE_SIZE} | metric")
-        pairs.append((squeezed, dense))
-    return Compared(tuple(pairs), "higher", "squeezed - dense", among=("laptop",))  # elsewhere are other steps
+    for task, name in recipes.items():
+        dense = one(name.format("full"), f"scores | select | {task_named(task).main_metric}")
+        pairs.append((one(name.format("squeezed"), f"extra | trace | steps | {step} | metric"), dense))
+    return Compared(tuple(pairs), "higher", "squeezed - dense", among=("laptop",))  # elsewhere are other steps and rows
 
 
 # -- four times the updates, more rows -----------------------------------------------------------------
@@ -185,7 +184,10 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "mpop-tab3-squeezed-dense": Remedy(
         (
-            Again("a stop at the dense model's size, on the rows of every step", _on_the_way()),
+            Again(
+                "a stop at the dense model's size, on the rows of every step",
+                _at_step(_AT_DENSE_SIZE, **{task: f"mpop-{task.lower()}-{{}}" for task in TASKS}),
+            ),
             Again(
                 "all cuts at once and as many updates after them",
                 ways(
@@ -206,7 +208,10 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "mpop-tab4-rte": Remedy(
-        (_by_loss("mpop-tab4-rte"),), ("2,000 rows once", "2,000 rows three times"), ("mpop_rte.json",)
+        (
+            _by_loss("mpop-tab4-rte"),
+            Again("the rows of every step, at the last", _at_step(-1, RTE="mpop-rte-{}-albert-mini")),
+        ),
     ),
     # MPOBERT
     "mpobert-tab1-albert": _more_rows("albert-mini", "mpobert-mini - albert-mini"),
