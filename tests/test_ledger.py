@@ -481,7 +481,7 @@ def test_levels_and_trends_are_taken_seed_by_seed(tmp_path):
     def run(model, seed, middle):
         tasks = [{"group": "syntactic", "test": [9, 1, middle, 0]}, {"group": "semantic", "test": [9, 0, middle, 1]},
                  {"group": "semantic", "test": [9, 0, 0, 1]}]  # fmt: skip
-        return {"model": model, "seed": seed, "tasks": tasks}
+        return {"model": model, "seed": seed, "tasks": [{**task, "dev": task["test"]} for task in tasks]}
 
     # a middle of 1 moves syntax to 1/4 and the first of two meanings to 3/4: a trend of 7/8 - 1/4 = 5/8 in place of 1
     runs = [run("deep", 0, 0), run("deep", 1, 0), run("deep", 2, 1), *(run("flat", k, 1) for k in range(3))]
