@@ -114,6 +114,7 @@ def item(tmp_path, monkeypatch):
     for id in ledger.EVIDENCE:
         if id.startswith("mpop-tab5-last"):
             monkeypatch.setitem(ledger.EVIDENCE, id, evidence)
+            monkeypatch.delitem(ledger.REMEDIES, id, raising=False)
         elif id.startswith("mpop-tab5-count"):
             monkeypatch.setitem(ledger.EVIDENCE, id, ledger.EVIDENCE["mpop-tab5-same-model"])
     return tmp_path / "results"
