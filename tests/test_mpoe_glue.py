@@ -195,7 +195,7 @@ def test_records_turn_a_claim_into_a_verdict(here, id):
     claims, evidence = {id: CLAIMS[id]}, {id: ledger.EVIDENCE[id]}
     results = here / "results"
     item = id[:9]
-    (row,) = ledger.build(results, claims, evidence)
+    (row,) = ledger.build(results, claims, evidence, {})
     assert row.verdict == "not run" and row.command == f"mpolab run {item} --scale laptop --data-dir DIR"
     assert f"not yet: {2 * pairs} runs" in row.ours
     assert set(evidence[id].recipes) <= set(ledger.recipes_of(item))
@@ -213,7 +213,7 @@ def test_records_turn_a_claim_into_a_verdict(here, id):
                     fields=RECIPES[name].fields("laptop"), scores={"dev": scores},
                     data={"sha256": {"dev": task}},
                 ).save(results)  # fmt: skip
-    (row,) = ledger.build(results, claims, evidence)
+    (row,) = ledger.build(results, claims, evidence, {})
     assert row.verdict == "smaller scale: same direction" and row.seeds == (0, 1, 2)
     assert "+3.3, 95 % [" in row.ours and f"{pairs} pairs" in row.ours
     assert len(row.record) == 2 * pairs and runs.load(results / row.record[0].removeprefix("results/")).seed == 0
