@@ -7,8 +7,7 @@
 Claims are in `mpolab.papers`, one entry each; `EVIDENCE` says what decides each one: arithmetic that is worked out
 (`Arithmetic`), or records in results/ that are compared pair by pair (`Compared`, `Studied`). No verdict is typed
 anywhere, and a `Row` cannot be made with one that nothing supports.
-Where a claim came out the other way round, `REMEDIES` says what was tried then; `FINDINGS` says what is to be thought
-of claims that did not come out.
+Where a claim on runs did not come out, `REMEDIES` says what was tried then, and `FINDINGS` what is to be thought of it.
 """
 
 from __future__ import annotations

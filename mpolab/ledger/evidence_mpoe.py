@@ -10,7 +10,7 @@ from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one
 
 _NLU, _NLG = "mpoe-tab1-nlu", "mpoe-tab1-nlg"
-LOSS, BLEU_2 = "scores | test | loss", "scores | test | bleu_2"
+LOSS, PERPLEXITY, BLEU_2 = (f"scores | test | {name}" for name in ("loss", "perplexity", "bleu_2"))
 _WIKITEXT = ("WikiText-2/BLEU-2", "WikiText-2/BLEU-4")
 
 
@@ -60,10 +60,9 @@ def _superior() -> list[Line]:
     return [Line("", f"{len(lines) - len(wrong)} of {len(lines)} comparisons", not wrong), *wrong]
 
 
-def _perplexity(first: str, second: str, about: str) -> Compared:
-    """Of held-out text, where lower is better."""
-    where = "scores | test | perplexity"
-    pair = one(f"experts-{first}", where), one(f"experts-{second}", where)
+def perplexity(first: str, second: str, about: str) -> Compared:
+    """Of held-out text, where lower is better. first, second: ends of the names of recipes."""
+    pair = one(f"experts-{first}", PERPLEXITY), one(f"experts-{second}", PERPLEXITY)
     return Compared((pair,), "lower", f"perplexity: {about}")
 
 
@@ -126,9 +125,9 @@ EVIDENCE = {
     "mpoe-tab1-more-experts-print": Arithmetic(_more_experts, "its perplexity is higher, and lower is better"),
     "mpoe-tab1-t5": _glue("mpoe", "switch", "MPOE - Switch"),
     "mpoe-tab1-t5-dense": _glue("mpoe", "dense", "MPOE - dense"),
-    "mpoe-tab1-gpt2": _perplexity("mpoe", "switch", "MPOE - Switch"),
-    "mpoe-tab1-gpt2-moe": _perplexity("mpoe", "moe", "MPOE - MoE"),
-    "mpoe-tab1-gpt2-dense": _perplexity("mpoe", "dense", "MPOE - dense"),
+    "mpoe-tab1-gpt2": perplexity("mpoe", "switch", "MPOE - Switch"),
+    "mpoe-tab1-gpt2-moe": perplexity("mpoe", "moe", "MPOE - MoE"),
+    "mpoe-tab1-gpt2-dense": perplexity("mpoe", "dense", "MPOE - dense"),
     "mpoe-tab1-more-experts": Compared(
         ((one("experts-mpoe-16", BLEU_2), one("experts-mpoe", BLEU_2)),), "higher", "BLEU-2: sixteen experts - eight"
     ),
@@ -148,9 +147,9 @@ EVIDENCE = {
         lambda: [number("eight experts, each with its centre:", 153, counts.unshared("gpt2"), 0)],
         "without sharing there are more numbers, not fewer",
     ),
-    "mpoe-tab3-sharing": _perplexity("mpoe", "without-sharing", "MPOE - without sharing"),
-    "mpoe-tab3-mask": _perplexity("mpoe", "mask-0", "MPOE - without the mask"),
-    "mpoe-tab3-important": _perplexity("mask-0", "without-sharing", "without the mask - without sharing"),
+    "mpoe-tab3-sharing": perplexity("mpoe", "without-sharing", "MPOE - without sharing"),
+    "mpoe-tab3-mask": perplexity("mpoe", "mask-0", "MPOE - without the mask"),
+    "mpoe-tab3-important": perplexity("mask-0", "without-sharing", "without the mask - without sharing"),
     "mpoe-tab4-counts": Arithmetic(
         lambda: [
             number(
@@ -170,7 +169,7 @@ EVIDENCE = {
         "the same model, other scores",
     ),
     "mpoe-tab4-superior-print": Arithmetic(_superior, "m = 9 has lower BLEU than GPT-2"),
-    "mpoe-tab4-m3": _perplexity("mpoe", "m-3", "five tensors - three"),
+    "mpoe-tab4-m3": perplexity("mpoe", "m-3", "five tensors - three"),
     "mpoe-tab4-more": Compared(
         ((one("experts-mpoe", LOSS), Measured(("experts-m-7", "experts-m-9"), (LOSS,))),),
         "equal",

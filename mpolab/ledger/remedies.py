@@ -1,7 +1,8 @@
 """Where a claim did not come out: what else was tried, and what it came to.
 
 A remedy that is to change a verdict is chosen on a seed and on rows that are not reported, with as many tries for what
-it is compared with (scripts/choose_settings.py), and then runs on all reported seeds. The first result stays beside it.
+it is compared with or is made like (scripts/choose_settings.py), and then runs on all reported seeds. The first result
+stays beside it. The learning rates among which the first settings were chosen count as tries, and are named as such.
 What nobody would choose, but shows the reason, or looks at the same runs in another way, stands beside the first result
 and changes nothing.
 """
@@ -18,6 +19,7 @@ from ..recipes import recipe_named
 from ..tasks import task_named
 from .compared import Compared, Found, Measured, Pair, one, ways
 from .evidence import EVIDENCE
+from .evidence_mpoe import LOSS, PERPLEXITY, perplexity
 from .row import OUTCOMES
 from .studies import Studied, Values, errors_of, levels_of, trends_of
 
@@ -134,7 +136,6 @@ def _at_step(step: int, **recipes: str) -> Compared:
 
 # -- four times the updates, more rows -----------------------------------------------------------------
 
-_PERPLEXITY = "scores | test | perplexity"
 _LONGER_TRIED = ("four times the updates", "four times the updates without the gradient mask")
 _LONGER_FILES = ("experts_remedies.json", "experts_without_sharing.json")
 
@@ -143,15 +144,10 @@ def _longer(about: str, evidence: Compared) -> Remedy:
     return Remedy((Again(about, evidence),), _LONGER_TRIED, _LONGER_FILES, chosen=True)
 
 
-def _perplexity(first: str, second: str, about: str) -> Compared:
-    pair = one(f"experts-{first}-longer", _PERPLEXITY), one(f"experts-{second}-longer", _PERPLEXITY)
-    return Compared((pair,), "lower", f"perplexity: {about}")
-
-
 _FOUR_TIMES = "four times the updates for both"
 _UNMASKED = f"{_FOUR_TIMES}, and no gradient mask"
 
-_RATES = ("two other learning rates for each",)
+_RATES = ("before the first result, two other learning rates for each",)
 _MORE_ROWS = ("4,000 rows of SST-2 once", "4,000 rows of SST-2 twice")
 _LONGER_OR_FASTER = ("twice the epochs on SST-2", "three times the learning rate there")
 _ON_SST_2 = ("mpobert_rows.json",)
@@ -172,14 +168,14 @@ REMEDIES: Mapping[str, Remedy] = {
     **{
         f"mpop-tab5-last-{layers}": Remedy(
             (_by_loss(f"mpop-tab5-last-{layers}"),),
-            ("two other learning rates for the auxiliaries and for two layers",),
+            ("before the first result, two other learning rates for the auxiliaries and for two layers",),
             ("learning_rates.json",),
         )
         for layers in (1, 2, 3)
     },
     "mpop-tab3-squeezing": Remedy(
         (_by_loss("mpop-tab3-squeezing"),),
-        ("two other learning rates for auxiliaries",),
+        ("before the first result, two other learning rates for auxiliaries",),
         ("learning_rates.json",),
     ),
     "mpop-tab3-squeezed-dense": Remedy(
@@ -249,34 +245,38 @@ REMEDIES: Mapping[str, Remedy] = {
     },
     # MPOE
     "mpoe-tab1-t5": Remedy(
-        (_by_loss("mpoe-tab1-t5"),), ("two other learning rates for MPOE",), ("experts_glue_learning_rates.json",)
+        (_by_loss("mpoe-tab1-t5"),),
+        ("before the first result, two other learning rates for MPOE",),
+        ("experts_glue_learning_rates.json",),
     ),
     "mpoe-tab1-t5-dense": Remedy((_by_loss("mpoe-tab1-t5-dense"),), _RATES, ("experts_glue_learning_rates.json",)),
     "mpoe-tab2-dense": Remedy(
         (_by_loss("mpoe-tab2-dense", "SST-2", "MRPC", "RTE"),),
-        ("two other learning rates for each, on SST-2 alone",),
+        ("before the first result, two other learning rates for each, on SST-2 alone",),
         ("experts_glue_learning_rates.json",),
     ),
-    "mpoe-tab1-gpt2-dense": _longer(_UNMASKED, _perplexity("mpoe", "dense", "MPOE - dense")),
+    "mpoe-tab1-gpt2-dense": _longer(_UNMASKED, perplexity("mpoe-longer", "dense-longer", "MPOE - dense")),
     "mpoe-tab1-more-experts": Remedy(
         (
             _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
-            _by("perplexity, lower being better", "mpoe-tab1-more-experts", _PERPLEXITY, direction="lower"),
+            _by("perplexity, lower being better", "mpoe-tab1-more-experts", PERPLEXITY, direction="lower"),
         )
     ),
-    "mpoe-tab3-sharing": _longer(_FOUR_TIMES, _perplexity("masked", "without-sharing", "MPOE - without sharing")),
-    "mpoe-tab3-mask": _longer(_FOUR_TIMES, _perplexity("masked", "mpoe", "MPOE - without the mask")),
-    "mpoe-tab3-important": _longer(
-        _FOUR_TIMES, _perplexity("mpoe", "without-sharing", "without the mask - without sharing")
+    "mpoe-tab3-sharing": _longer(
+        _FOUR_TIMES, perplexity("masked-longer", "without-sharing-longer", "MPOE - without sharing")
     ),
-    "mpoe-tab4-m3": _longer(_UNMASKED, _perplexity("mpoe", "m-3", "five tensors - three")),
+    "mpoe-tab3-mask": _longer(_FOUR_TIMES, perplexity("masked-longer", "mpoe-longer", "MPOE - without the mask")),
+    "mpoe-tab3-important": _longer(
+        _FOUR_TIMES, perplexity("mpoe-longer", "without-sharing-longer", "without the mask - without sharing")
+    ),
+    "mpoe-tab4-m3": _longer(_UNMASKED, perplexity("mpoe-longer", "m-3-longer", "five tensors - three")),
     "mpoe-tab4-more": _longer(
         _UNMASKED,
         Compared(
             (
                 (
-                    one("experts-mpoe-longer", "scores | test | loss"),
-                    Measured(("experts-m-7-longer", "experts-m-9-longer"), ("scores | test | loss",)),
+                    one("experts-mpoe-longer", LOSS),
+                    Measured(("experts-m-7-longer", "experts-m-9-longer"), (LOSS,)),
                 ),
             ),
             "equal",
