@@ -250,6 +250,10 @@ LONGER: dict[str, tuple[str, dict[str, Any]]] = {
     "dense-longer": ("the dense model, four times the updates", {"kind": "dense"}),
     "mpoe-longer": ("MPOE without the gradient mask, four times the updates", _UNMASKED),
     "masked-longer": ("MPOE, mask 0.25, four times the updates", _MPOE),
+    "mpoe-16-longer": (
+        "MPOE++: sixteen experts with one centre, no gradient mask, four times the updates",
+        {**_UNMASKED, "experts": 16},
+    ),
     "without-sharing-longer": (
         "MPOE's routing, eight experts with matrices of their own, four times the updates",
         {**_OWN, "experts": 8, "reach": True},
