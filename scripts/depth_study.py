@@ -16,8 +16,6 @@ import torch
 from mpolab import depth, runs
 from mpolab.whole import write_whole
 
-OUT = Path(__file__).parents[1] / "results" / "depth.json"
-
 
 def as_text(content: dict) -> bytes:
     """JSON with one curve a line."""
@@ -33,7 +31,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64, help="of the random ALBERT (default 64)")
     parser.add_argument("--gain", type=float, default=1.0, help="its weights times the root of hidden (default 1)")
     parser.add_argument("--source", help="name or folder of a trained ALBERT, in place of random ones")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=runs.results_folder() / "depth.json")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     started = time.perf_counter()

@@ -14,7 +14,7 @@ from command_line import elsewhere, paragraph  # noqa: F401
 
 from mpolab import cli, crew, ledger, locks, papers, recipes, runs
 from mpolab.errors import TrainingError
-from mpolab.ledger import flops, hours, parallel
+from mpolab.ledger import flops, hours, parallel, study_runs
 from mpolab.ledger.arithmetic import Arithmetic
 from mpolab.ledger.compared import Compared, one
 from mpolab.ledger.items import work
@@ -100,6 +100,8 @@ def test_remedies_are_run_with_their_item_behind_what_they_are_for():
     names = list(ledger.recipes_of("mpoe-tab1"))
     assert names.index("experts-dense") < names.index("experts-mpoe-longer") < names.index("experts-dense-longer")
     assert ledger.recipes_of("mpop-fig2") == ()  # studies, no recipes
+    files = [study.path.name for study in ledger.studies_of("mpop-fig2")]
+    assert files == ["low_rank.json", "low_rank_query.json", "low_rank_query_five.json", "low_rank_one_step.json"]
 
 
 def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
@@ -118,6 +120,7 @@ def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
     assert cli.main(["run", "mpop-fig2", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["runs"] == [] and "scripts/low_rank_study.py" in plan["without"][0]
+    assert len(plan["studies"]) == 4 and not any(study["file"] for study in plan["studies"])
     assert cli.main(["run", "mpop-tab1", "--dry-run", "--scale", "paper"]) == 2
     paragraph(capsys.readouterr().err, "not every recipe of mpop-tab1 has the scale 'paper'")
 
@@ -145,6 +148,93 @@ def test_processes_of_processes_are_refused(elsewhere_too, capsys, monkeypatch, 
     with pytest.raises(SystemExit):
         cli.main(["run", "mpop-tab5", option, "2"])
     assert f"torchrun has started these processes already: leave out {option}" in capsys.readouterr().err
+
+
+# -- studies ---------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import json, os, pathlib, sys
+folder = pathlib.Path(os.environ["MPOLAB_RESULTS"])
+part = folder / "part"
+if "fail" in sys.argv:
+    part.write_text("a part")
+    sys.exit("no more disk")
+number = int(pathlib.Path(sys.argv[sys.argv.index("--data-dir") + 1], "number").read_text())
+(folder / "made.json").write_text(json.dumps([number, part.is_file()]))
+"""
+
+
+@pytest.fixture
+def study(elsewhere_too, monkeypatch):
+    """An item that one study decides, whose script writes [what stands in the folder of data, whether a part of an
+    earlier try is there]. Returns a function that sets its command."""
+    (elsewhere_too / "scripts").mkdir()
+    (elsewhere_too / "scripts" / "make.py").write_text(SCRIPT)
+    (elsewhere_too / "number").write_text("7")
+    monkeypatch.setattr(study_runs, "CHECKOUT", elsewhere_too)
+
+    def values(path):
+        number = json.loads(path.read_text())[0]
+        return [number] * 3, [number + 1, number + 1.1, number + 1.2], [0, 1, 2], "small"
+
+    def decides(command: str) -> None:
+        each = Studied("made.json", values, command, "a second", "lower", "it - one more")
+        for claim in papers.CLAIMS.values():
+            if claim.item == "mpop-fig2":
+                monkeypatch.setitem(ledger.EVIDENCE, claim.id, each)
+        monkeypatch.delitem(ledger.REMEDIES, "mpop-fig2-cpd", raising=False)
+
+    return decides
+
+
+def test_an_item_makes_its_studies(study, elsewhere_too, capsys):
+    study("python scripts/make.py --data-dir DIR")
+    made, argv = elsewhere_too / "results" / "made.json", ["run", "mpop-fig2", "--data-dir", str(elsewhere_too)]
+    assert cli.main(argv) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(made.read_text()) == [7, False]
+    assert "to go, a second" in err and "1/1" in err and "smaller scale: same direction" in out
+    assert not (elsewhere_too / "work" / "studies" / "made").exists()
+
+    made.write_text("[8, false]")
+    assert cli.main(argv) == 0 and made.read_text() == "[8, false]", "what has its file is not made again"
+    assert "with its file" in capsys.readouterr().err
+    assert cli.main([*argv, "--force", "--quiet", "--jobs", "2"]) == 0
+    assert json.loads(made.read_text()) == [7, False] and capsys.readouterr().err == ""
+
+
+def test_a_study_that_fails_leaves_what_was_there_and_goes_on(study, elsewhere_too, capsys):
+    made = elsewhere_too / "results" / "made.json"
+    made.parent.mkdir()
+    made.write_text("[8, false]")
+    argv = ["run", "mpop-fig2", "--data-dir", str(elsewhere_too), "--quiet"]
+    study("python scripts/make.py fail --data-dir DIR")
+    assert cli.main([*argv, "--force"]) == 2
+    paragraph(capsys.readouterr().err, "1 of 1 runs of mpop-fig2 failed", "make.py fail", "no more disk")
+    assert made.read_text() == "[8, false]"
+
+    made.unlink()
+    study("python scripts/make.py --data-dir DIR")
+    assert cli.main(argv) == 0 and json.loads(made.read_text()) == [7, True], "it finds the part"
+
+
+def test_what_a_study_needs_is_said_before_anything_runs(study, elsewhere_too, capsys):
+    study("python scripts/make.py --data-dir DIR")
+    assert cli.main(["run", "mpop-fig2"]) == 2
+    paragraph(capsys.readouterr().err, "scripts/make.py --data-dir DIR reads a folder of yours")
+    (elsewhere_too / "scripts" / "make.py").unlink()
+    assert cli.main(["run", "mpop-fig2", "--data-dir", "x", "--jobs", "2"]) == 2
+    paragraph(capsys.readouterr().err, "part of this project's checkout and not of the installed package")
+    assert not (elsewhere_too / "work").exists()
+
+
+def test_every_study_has_its_script_and_writes_where_it_is_told(elsewhere_too):
+    """The scripts themselves, as far as --help: all have the results folder from the environment."""
+    studies = {study.command: study for item in papers.ITEMS for study in ledger.studies_of(item)}
+    assert len(studies) == 6
+    for study in studies.values():
+        _, script, *_ = study_runs.words(study, "folder")
+        assert "results_folder()" in Path(script).read_text(), script
 
 
 # -- what a training costs -------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ and what they would cost at the largest scale, is said before, and the verdicts 
 ledger` has all). --dry-run says what would be run, and runs nothing. With --jobs N up to N runs go
 on at once, each in a process of its own; auto takes as many as cores and memory allow, memory by
 the peaks in the recipes' own records. One that fails does not stop the others. --processes N gives
-each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does.
+each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does. Studies, which some
+items have beside recipes or in place of them, come after the runs, one by one; an item that
+arithmetic decides has nothing to run, and its claims are worked out.
 
 A run that was interrupted goes on from its last checkpoint when it is asked for again, on the same
 rows; --force starts anew. A recipe of a real task needs that task's rows. With --source offline it
@@ -157,7 +159,10 @@ def _item(arguments: argparse.Namespace) -> int:
         show(as_json([dataclasses.asdict(record) for record in records]))
         return 0
     claims = {id: claim for id, claim in CLAIMS.items() if claim.item == arguments.recipe}
-    show(pages.plain(ledger.build(claims=claims, evidence={id: ledger.EVIDENCE[id] for id in claims})))
+    if claims:
+        show(pages.plain(ledger.build(claims=claims, evidence={id: ledger.EVIDENCE[id] for id in claims})))
+    else:
+        show("\n".join(ledger.decided_without_recipes(arguments.recipe)))
     return 0
 
 
@@ -175,18 +180,15 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     item = arguments.recipe
     without = ledger.decided_without_recipes(item)
-    asked = None
-    if ledger.recipes_of(item):
-        asked = ledger.work(item, arguments.scale, arguments.source, force=arguments.force)
+    asked = ledger.work(item, arguments.scale, arguments.source, force=arguments.force)
     if arguments.json:
-        runs = [{"recipe": run.recipe, "seed": run.seed, "record": run.there} for run in asked.runs] if asked else []
+        runs = [{"recipe": run.recipe, "seed": run.seed, "record": run.there} for run in asked.runs]
+        studies = [{"command": study.command, "cost": study.cost, "file": study.there} for study in asked.studies]
         costs = [{"of": of, **dataclasses.asdict(cost)} for of, cost in ledger.item_costs(item)]
-        scale, seconds = (asked.scale, asked.estimate.seconds) if asked else (None, None)
-        show(as_json({"item": item, "scale": scale, "runs": runs, "seconds": seconds, "costs": costs,
-                      "without": without}))  # fmt: skip
+        show(as_json({"item": item, "scale": asked.scale, "runs": runs, "studies": studies,
+                      "seconds": asked.estimate.seconds, "costs": costs, "without": without}))  # fmt: skip
         return 0
-    lines = [str(asked), *ledger.plan_lines(asked)] if asked else [f"{item} has no recipe to run"]
-    show("\n".join([*lines, *_cost_lines(item), *without]))
+    show("\n".join([str(asked), *ledger.plan_lines(asked), *_cost_lines(item), *without]))
     return 0
 
 

@@ -16,7 +16,7 @@ from .build import at, build, row_named, summary
 from .evidence import EVIDENCE
 from .findings import FINDINGS
 from .hours import item_costs
-from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, work
+from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, studies_of, work
 from .parallel import run_side_by_side
 from .remedies import REMEDIES
 from .row import VERDICTS, Row
@@ -40,6 +40,7 @@ __all__ = [
     "run_item",
     "run_side_by_side",
     "runnable",
+    "studies_of",
     "summary",
     "verdicts_on",
     "work",

@@ -1,6 +1,7 @@
-"""An item of a paper as a whole: which recipes decide its claims, what is still to run, and running it.
+"""An item of a paper as a whole: which recipes and studies decide its claims, what is still to run, and running it.
 
-Single runs can be interrupted and go on, so an item can: asked for again, it skips what has a record.
+Single runs can be interrupted and go on, so an item can: asked for again, it skips what has a record. One that
+arithmetic decides has nothing to run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .. import recipes, runs
-from ..errors import BusyError, CheckpointError, LedgerError, TrainingError, UnknownNameError
+from ..errors import BusyError, CheckpointError, TrainingError, UnknownNameError
 from ..papers import CLAIMS, check_item
 from ..recipes import RECIPES
 from ..texts import OFFLINE_TEXTS
@@ -23,6 +24,16 @@ from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
 from .remedies import REMEDIES
 from .studies import Studied
+from .study_runs import Study, make_all, words
+
+
+def _evidence_of(item: str) -> list[Arithmetic | Compared | Studied]:
+    """Of all claims about it, remedies behind the first settings. Raises UnknownNameError for an id that is none."""
+    check_item(item)
+    mine = [claim.id for claim in CLAIMS.values() if claim.item == item]
+    return [EVIDENCE[id] for id in mine] + [
+        again.evidence for id in mine if id in REMEDIES for again in REMEDIES[id].again
+    ]
 
 
 def recipes_of(item: str) -> tuple[str, ...]:
@@ -31,11 +42,20 @@ def recipes_of(item: str) -> tuple[str, ...]:
 
     Raises UnknownNameError for an id that is none.
     """
-    check_item(item)
-    mine = [claim.id for claim in CLAIMS.values() if claim.item == item]
-    found = [EVIDENCE[id] for id in mine]
-    found += [again.evidence for id in mine if id in REMEDIES for again in REMEDIES[id].again]
+    found = _evidence_of(item)
     return tuple(dict.fromkeys(name for each in found if isinstance(each, Compared) for name in each.recipes))
+
+
+def studies_of(item: str, results: Path | None = None, force: bool = False) -> tuple[Study, ...]:
+    """The studies that decide claims about an item, each once. force: as if none had its file. Raises as
+    `recipes_of`.
+    """
+    folder = results or runs.results_folder()
+    found = {each.command: each for each in _evidence_of(item) if isinstance(each, Studied)}
+    return tuple(
+        Study(each.command, each.cost, folder / each.file, (folder / each.file).is_file() and not force)
+        for each in found.values()
+    )
 
 
 def runnable() -> tuple[str, ...]:
@@ -63,24 +83,44 @@ class Run:
 
 @dataclass(frozen=True)
 class Work:
-    """All runs of an item at a scale, and what those without a record are expected to take."""
+    """All runs of an item at a scale, what those without a record are expected to take, and its studies, which have no
+    scales.
+    """
 
     item: str
     scale: str
     runs: tuple[Run, ...]
     estimate: Estimate
+    studies: tuple[Study, ...] = ()
 
     @property
     def left(self) -> list[Run]:
         return [run for run in self.runs if not run.there]
 
+    @property
+    def studies_left(self) -> list[Study]:
+        return [study for study in self.studies if not study.there]
+
+    @property
+    def size(self) -> int:
+        """Runs and studies."""
+        return len(self.runs) + len(self.studies)
+
+    @property
+    def done(self) -> int:
+        """Of `size`."""
+        return self.size - len(self.left) - len(self.studies_left)
+
     def __str__(self) -> str:
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
-        return (
+        said = [
             f"{self.item} at scale {self.scale}: {names} recipes, {len(self.runs)} runs, {there} with a record; "
             f"to go: {self.estimate}"
-        )
+            if self.runs
+            else f"{self.item} has no recipe to run"
+        ]
+        return "\n".join([*said, *(f"study: {study}" for study in self.studies)])
 
 
 def work(
@@ -90,11 +130,9 @@ def work(
     nothing had a record.
 
     Raises UnknownNameError for an id or scale that is none, or that one of the item's recipes does not have;
-    LedgerError for an item without recipes; CheckpointError for a record that another version of its recipe made.
+    CheckpointError for a record that another version of its recipe made.
     """
     names = recipes_of(item)
-    if not names:
-        raise LedgerError(_without_recipes(item))
     scale = runs.asked_scale(scale) or "smoke"
     common = [each for each in runs.SCALES if all(each in RECIPES[name].scales for name in names)]
     if scale not in common:
@@ -116,17 +154,7 @@ def work(
                 )
             found.append(Run(name, scale, seed, path, there))
     wanted = [(run.recipe, run.scale, run.seed) for run in found if not run.there]
-    return Work(item, scale, tuple(found), Seconds(results).together(wanted))
-
-
-def _without_recipes(item: str) -> str:
-    studies = [
-        each.command
-        for claim in CLAIMS.values()
-        if claim.item == item and isinstance(each := EVIDENCE[claim.id], Studied)
-    ]
-    how = f"{studies[0]} makes what its claims need" if studies else "no recipe decides a claim about it"
-    return f"{item} has nothing to run: {how}. Items with recipes: {', '.join(runnable())}."
+    return Work(item, scale, tuple(found), Seconds(results).together(wanted), studies_of(item, results, force))
 
 
 def decided_without_recipes(item: str) -> list[str]:
@@ -158,7 +186,7 @@ def plan_lines(asked: Work) -> list[str]:
         mine = [run for run in asked.runs if run.recipe == name]
         there = " ".join(str(run.seed) for run in mine if run.there) or "none"
         lines.append((name, f"seeds {' '.join(str(run.seed) for run in mine)}, with a record: {there}"))
-    width = max(len(name) for name, _ in lines)
+    width = max((len(name) for name, _ in lines), default=0)
     return [f"{name.ljust(width)}  {rest}" for name, rest in lines]
 
 
@@ -171,17 +199,19 @@ def run_item(
     resume: bool = True,
     run: Callable[..., runs.Record] | None = None,
 ) -> list[runs.Record]:
-    """Runs what has no record, one after the other with one bar over all, and returns all records of the item.
+    """Runs what has no record, one after the other with one bar over all, makes the studies that have no file, and
+    returns all records of the item.
 
     A run that fails in training (its loss is no number, say), or that another process has under way, is left out and
     named at the end; the others go on. run: in place of `recipes.run`. Several at once: `parallel.run_side_by_side`.
 
-    Raises what a single run raises; TrainingError at the end, if some failed in training.
+    Raises what a single run raises, and DataNotFoundError for a study that cannot be made, before anything runs;
+    TrainingError at the end, if some failed.
     """
     run = run or recipes.run
+    check_studies(asked, data_dir)
     failed = []
-    with tqdm(total=len(asked.runs), initial=len(asked.runs) - len(asked.left), unit="run",
-              disable=not progress, desc=asked.item) as bar:  # fmt: skip
+    with bar_over(asked, progress) as bar:
         for each in asked.left:
             bar.set_postfix_str(f"{each.recipe}, seed {each.seed}")
             try:
@@ -192,9 +222,26 @@ def run_item(
                     raise  # only the first process asks for the lock: the others are in that run, and would stay
                 failed.append(f"{each.recipe}, seed {each.seed}: {error}")
             bar.update()
+        failed += make_all(asked.studies_left, bar, data_dir, resume)
+    check_failed(asked, failed)
+    return [runs.load(each.path) for each in asked.runs]
+
+
+def check_studies(asked: Work, data_dir: str | os.PathLike | None) -> None:
+    """Raises DataNotFoundError for a study that is to be made and cannot be."""
+    for study in asked.studies_left:
+        words(study, data_dir)
+
+
+def bar_over(asked: Work, progress: bool = True) -> tqdm:
+    """One for all runs and studies of an item."""
+    return tqdm(total=asked.size, initial=asked.done, unit="run", disable=not progress, desc=asked.item)
+
+
+def check_failed(asked: Work, failed: list[str]) -> None:
+    """Raises TrainingError with what failed, in words, if anything did."""
     if failed:
         raise TrainingError(
-            f"{len(failed)} of {len(asked.left)} runs of {asked.item} failed, the others have their records. "
+            f"{len(failed)} of {asked.size - asked.done} runs of {asked.item} failed, the others have their records. "
             + " ".join(failed)
         )
-    return [runs.load(each.path) for each in asked.runs]

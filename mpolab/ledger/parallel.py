@@ -10,13 +10,12 @@ import os
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from .. import crew, runs
 from ..crew import Duty, Ended, Place
 from ..errors import TrainingError
 from ..recipes import RECIPES
-from .items import Run, Work
+from .items import Run, Work, bar_over, check_failed, check_studies
+from .study_runs import make_all
 
 AUTO = "auto"
 
@@ -101,6 +100,7 @@ def run_side_by_side(
     results: Path | None = None,
 ) -> list[runs.Record]:
     """As `run_item`, with up to `jobs` runs at once; "auto": as many as cores and memory allow, see `crew.work_off`.
+    Studies come after them, one by one.
 
     Memory is estimated by the recipes' own records; the first run of a recipe that has none runs alone. processes: of
     each run, by torchrun. One bar over all. A run that fails for whatever reason does not stop the others.
@@ -109,6 +109,7 @@ def run_side_by_side(
     checkpoints), and at once for "auto" where the system does not tell how much memory is free; KeyboardInterrupt after
     it was stopped by a signal and has ended all runs.
     """
+    check_studies(asked, data_dir)
     kind, where = places(processes)
     if jobs == AUTO:
         if where[0].room is None:
@@ -127,8 +128,7 @@ def run_side_by_side(
     environment = {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}  # torch's; the tokenizers'
     if results is not None:
         environment["MPOLAB_RESULTS"] = str(results)
-    with tqdm(total=len(asked.runs), initial=len(asked.runs) - len(asked.left), unit="run",
-              disable=not progress, desc=asked.item) as bar:  # fmt: skip
+    with bar_over(asked, progress) as bar:
 
         def changed(running: list[str], ended: Ended | None) -> None:
             bar.set_postfix_str("; ".join(running), refresh=ended is None)
@@ -142,12 +142,9 @@ def run_side_by_side(
             environment,
             changed,
         )
-    failed = [each for each in ended if each.code != 0]
-    if failed:
-        said = " ".join(f"{each.duty.name} ({each.why}): {_last(each.tail)}" for each in failed)
-        raise TrainingError(
-            f"{len(failed)} of {len(asked.left)} runs of {asked.item} failed, the others have their records. {said}"
-        )
+        failed = [f"{each.duty.name} ({each.why}): {_last(each.tail)}" for each in ended if each.code != 0]
+        failed += make_all(asked.studies_left, bar, data_dir, resume)
+    check_failed(asked, failed)
     return [runs.load(run.path) for run in asked.runs]
 
 
