@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..mpobert_recipes import TASKS
 from ..papers import printed, recomputed, table
 from . import counts, formulas
@@ -11,7 +13,6 @@ from .studies import Studied, exponents, levels_of, trends_of
 
 _DEV, _TEST = "mpobert-tab1-dev", "mpobert-tab1-test"
 _NAMES = tuple(task.lower() for task in TASKS)
-_ABLATED = ("sst-2", "rte", "mrpc")
 _SHOTS = (10, 20, 30)
 _TREND = ("python scripts/trend_study.py --data-dir DIR", "about 25 min of a core")
 
@@ -65,9 +66,10 @@ def _shots(rival: str) -> Compared:
     return Compared(pairs, "higher", f"mpobert-mini - {rival}, mean over shots")
 
 
-def _ablated(first: str, second: str) -> Compared:
+def ablated(first: str, second: str, tasks: Sequence[str] = ("sst-2", "rte", "mrpc"), end: str = "") -> Compared:
+    """Two of `mpobert_recipes.VARIANTS`. end: of the recipes' names."""
     about = f"{first.replace('-', ' ')} - {second.replace('-', ' ')}"
-    return ways(f"table45-{{task}}-{first}", f"table45-{{task}}-{second}", _ABLATED, "higher", about)
+    return ways(f"table45-{{task}}-{first}{end}", f"table45-{{task}}-{second}{end}", tasks, "higher", about)
 
 
 def _loss(first: str, second: str) -> Compared:
@@ -160,9 +162,9 @@ EVIDENCE = {
         ],
         "Table 1's row is that without adapters",
     ),
-    "mpobert-tab4-adapter": _ablated("rank-8", "without-adapter"),
-    "mpobert-tab4-sharing": _ablated("rank-8", "without-sharing"),
-    "mpobert-tab4-crucial": _ablated("without-adapter", "without-sharing"),
+    "mpobert-tab4-adapter": ablated("rank-8", "without-adapter"),
+    "mpobert-tab4-sharing": ablated("rank-8", "without-sharing"),
+    "mpobert-tab4-crucial": ablated("without-adapter", "without-sharing"),
     "mpobert-tab5-count": Arithmetic(
         lambda: [
             _counted(rank, counts.mpobert("mpobert-12", adapter_rank=int(rank)), "mpobert-tab5", 1)
@@ -170,8 +172,8 @@ EVIDENCE = {
         ],
         "rank 64 is off",
     ),
-    "mpobert-tab5-rank-4": _ablated("rank-8", "rank-4"),
-    "mpobert-tab5-rank-64": _ablated("rank-8", "rank-64"),
+    "mpobert-tab5-rank-4": ablated("rank-8", "rank-4"),
+    "mpobert-tab5-rank-64": ablated("rank-8", "rank-64"),
     "mpobert-tab6-same-model": Arithmetic(
         lambda: [
             formulas.distinct(split, printed("mpobert-tab6", "MPOBERT48+", split), printed(where, "MPOBERT48+", "Avg."))

@@ -19,7 +19,8 @@ from ..recipes import recipe_named
 from ..tasks import task_named
 from .compared import Compared, Found, Measured, Pair, one, ways
 from .evidence import EVIDENCE
-from .evidence_mpoe import LOSS, PERPLEXITY, perplexity
+from .evidence_mpobert import ablated
+from .evidence_mpoe import BLEU_2, LOSS, PERPLEXITY, perplexity
 from .row import OUTCOMES
 from .studies import Studied, Values, errors_of, levels_of, trends_of
 
@@ -148,6 +149,7 @@ _FOUR_TIMES = "four times the updates for both"
 _UNMASKED = f"{_FOUR_TIMES}, and no gradient mask"
 
 _RATES = ("before the first result, two other learning rates for each",)
+_TWICE = "4,000 rows of SST-2 twice for both"
 _MORE_ROWS = ("4,000 rows of SST-2 once", "4,000 rows of SST-2 twice")
 _LONGER_OR_FASTER = ("twice the epochs on SST-2", "three times the learning rate there")
 _ON_SST_2 = ("mpobert_rows.json",)
@@ -155,7 +157,7 @@ _ON_SST_2 = ("mpobert_rows.json",)
 
 def _more_rows(rival: str, about: str) -> Remedy:
     evidence = ways("table1-sst-2-{task}-more", f"table1-sst-2-{rival}-more", ("mpobert-mini",), "higher", about)
-    return Remedy((Again("4,000 rows of SST-2 twice for both", evidence),), _MORE_ROWS, _ON_SST_2, chosen=True)
+    return Remedy((Again(_TWICE, evidence),), _MORE_ROWS, _ON_SST_2, chosen=True)
 
 
 REMEDIES: Mapping[str, Remedy] = {
@@ -233,15 +235,19 @@ REMEDIES: Mapping[str, Remedy] = {
                     id,
                     "scores | select | accuracy",
                 ),
-            )
+                Again(_TWICE, ablated(*variants, ("sst-2",), "-more")),
+            ),
+            _MORE_ROWS,
+            _ON_SST_2,
+            chosen=True,
         )
-        for id in (
-            "mpobert-tab4-adapter",
-            "mpobert-tab4-sharing",
-            "mpobert-tab4-crucial",
-            "mpobert-tab5-rank-4",
-            "mpobert-tab5-rank-64",
-        )
+        for id, variants in {
+            "mpobert-tab4-adapter": ("rank-8", "without-adapter"),
+            "mpobert-tab4-sharing": ("rank-8", "without-sharing"),
+            "mpobert-tab4-crucial": ("without-adapter", "without-sharing"),
+            "mpobert-tab5-rank-4": ("rank-8", "rank-4"),
+            "mpobert-tab5-rank-64": ("rank-8", "rank-64"),
+        }.items()
     },
     # MPOE
     "mpoe-tab1-t5": Remedy(
@@ -260,7 +266,18 @@ REMEDIES: Mapping[str, Remedy] = {
         (
             _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
             _by("perplexity, lower being better", "mpoe-tab1-more-experts", PERPLEXITY, direction="lower"),
-        )
+            Again(
+                _UNMASKED,
+                Compared(
+                    ((one("experts-mpoe-16-longer", BLEU_2), one("experts-mpoe-longer", BLEU_2)),),
+                    "higher",
+                    "BLEU-2: sixteen experts - eight",
+                ),
+            ),
+        ),
+        _LONGER_TRIED,
+        _LONGER_FILES,
+        chosen=True,
     ),
     "mpoe-tab3-sharing": _longer(
         _FOUR_TIMES, perplexity("masked-longer", "without-sharing-longer", "MPOE - without sharing")
