@@ -121,6 +121,16 @@ STUDIES = {
                 "epochs": 6}} for name in ("full", "squeezed")},
         {"dev": 32, "select": 200, "options": {"rows": 200}}, accuracy_at_the_end,
     ),
+    "mpop-rows": Study(
+        "mpop_rows.json", "mpop-sst-2-{}",
+        {name: {"as before": AS_BEFORE, "1,000 rows": {"train": 1000}, "eight epochs": {"epochs": 8}}
+         for name in ("full", "full-mpo", "lfa", "last-2")},
+        {"select": 500, "dev": 32}, best_accuracy,
+    ),
+    "experts-rivals": Study(
+        "experts_rivals.json", "experts-{}", rates(("switch", "moe"), (5e-4, 1e-3, 2e-3)),
+        {"dev": 20, "options": {"texts": 0, "snapshots": 1, "reach": False}}, lowest_loss,
+    ),
     "squeezing": Study(
         "squeezing_remedies.json", "mpop-sst-2-{}",
         {name: {"as before": AS_BEFORE, "eight updates a cut": {"options": {"tune_steps": 8}},
