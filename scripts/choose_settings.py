@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="some of the study's ways (default: all)")
     parser.add_argument("--data-dir", required=True)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()  # names may stand behind options
     study = STUDIES[asked.study]
     out = runs.results_folder() / study.out
     unknown = [name for name in asked.names if name not in study.tries]
