@@ -592,7 +592,7 @@ EXPECTED = {
     "mpoe-fig2-ratio": ("exact", ("0.192", "0.189")),
     "mpoe-tab1-count-t5": ("exact", ("294.0", "365.1")),
     "mpoe-tab1-count-t5-large": ("print contradicts itself", ("990.1", "958.2")),
-    "mpoe-tab1-count-gpt2": ("exact", ("577.9", "157.0")),
+    "mpoe-tab1-count-gpt2": ("print contradicts itself", ("eight copies: 521.2", "577.9", "153.4", "157.0")),
     "mpoe-tab2-count": ("print contradicts itself", ("258.4",)),
     "mpoe-tab3-count-unshared": ("print contradicts itself", ("549.8",)),
     "mpoe-tab4-counts": ("print contradicts itself", ("130.34", "156.97", "199.70", "215.17")),

@@ -17,6 +17,7 @@ def test_numbers_stand_in_their_row_and_column():
     assert papers.printed("mpobert-tab2", "MPOBERT48", "Avg.") == 84.4
     assert papers.printed("mpobert-tab3", "MPOBERT12", "SST-2/20") == 65.4
     assert papers.printed("mpobert-tab5", "64", "#To") == 24.3
+    assert papers.printed("mpobert-tab6", "XLNet-large", "days") == 5.5
     assert math.isnan(papers.printed("mpobert-tab6", "ALBERT-xxlarge", "test"))
 
 

@@ -5,6 +5,7 @@ Models are made on the meta device, so that counting a T5-large costs no memory.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -128,6 +129,25 @@ def mpobert(preset: str, heads: bool = False, **changes: Any) -> float:
     return sum(parameter.numel() for parameter in model.parameters()) / MILLION
 
 
+def auxiliary(preset: str) -> float:
+    """Numbers in the auxiliary tensors of all layers of an MPOBERT, by a preset's name."""
+    from ..mpobert_config import MPOBertConfig
+    from ..sharing import mpobert_counts
+
+    return mpobert_counts(MPOBertConfig.preset(preset))["auxiliary"] / MILLION
+
+
+def multiply_adds(name: str) -> float:
+    """Of a token with the matrices of all layers, rebuilding them left out: a preset of MPOBERT, or BERT-base."""
+    from ..mpobert_config import MATRICES, PRESETS, MPOBertConfig
+
+    if name in PRESETS:
+        config = MPOBertConfig.preset(name)
+        return config.num_hidden_layers * sum(math.prod(config.shape(matrix)) for matrix in MATRICES) / MILLION
+    found = on_meta(name).named_parameters()
+    return sum(p.numel() for key, p in found if p.ndim == 2 and ".encoder.layer." in key) / MILLION
+
+
 @cache
 def albert(depth: int, preset: str) -> float:
     """#To of the AlbertModel of a preset's sizes, for any depth that of one layer."""
@@ -176,8 +196,6 @@ def _with_experts(name: str, experts: int) -> list[Any]:
 
 def core_sizes(shape: tuple[int, int], style: str = "mpobert") -> tuple[int, int]:
     """(numbers of the central tensor, of the auxiliary ones) of a matrix at full bonds, with five tensors."""
-    import math
-
     from ..plans import make_plan
 
     plan = make_plan(shape, n=5, style=style)

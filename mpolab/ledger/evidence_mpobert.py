@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..mpobert_recipes import TASKS
@@ -26,6 +27,69 @@ def _leads() -> list[Line]:
     lines = []
     for rival, lead in (("BERT12", 1.7), ("XLNet12", 0.4)):
         lines.append(number(f"over {rival} by the means of the rows:", lead, found["MPOBERT12"][1] - found[rival][1]))
+    return lines
+
+
+def _auxiliary() -> list[Line]:
+    lines = []
+    for depth in (12, 24, 48):
+        mine, all_of_it = counts.auxiliary(f"mpobert-{depth}"), counts.mpobert(f"mpobert-{depth}")
+        shown = f"{mine:.1f} of {all_of_it:.1f} M, {100 * mine / all_of_it:.0f} %"
+        lines.append(Line(f"{depth} layers:", shown, mine < 0.1 * all_of_it))
+    return lines
+
+
+def _deeper() -> list[Line]:
+    """48 layers beside 24 of the same width, and beside BERT-base's 12."""
+    lines = []
+    for what, of, bert in (
+        ("parameters", counts.mpobert, counts.dense),
+        ("multiply-adds a token", counts.multiply_adds, counts.multiply_adds),
+    ):
+        deep = of("mpobert-48")
+        for about, other in (("24", of("mpobert-24")), ("BERT-base's 12", bert("bert-base"))):
+            lines.append(Line(f"{what} of 48 layers and {about}:", f"{deep:.1f} and {other:.1f} M", deep <= other))
+    return lines
+
+
+def _efficient() -> list[Line]:
+    """By averages, and score by score."""
+    on_test = ("T512", "MobileBERT24", "TinyBERT6", "DistilBERT6")
+    rivals = [("T512", _DEV, "development"), *((rival, _TEST, "test") for rival in on_test)]
+    means = [line for rival, where, _ in rivals for line in above(where, "MPOBERT48", rival, ["Avg."])]
+    tasks, not_above = table(_DEV).averaged, {}
+    for rival, where, about in rivals:
+        behind = [task for task in tasks if printed(where, "MPOBERT48", task) <= printed(where, rival, task)]
+        if behind:
+            not_above[f"not above {rival} ({about} sets) on"] = behind
+    number_of = len(rivals) * len(tasks)
+    scores = number_of - sum(map(len, not_above.values()))
+    return [
+        Line(f"{sum(line.agrees for line in means)} of {len(means)}", "averages", all(line.agrees for line in means)),
+        Line(f"{scores} of {number_of}", "scores", not not_above),
+        *(Line(what, ", ".join(behind), False) for what, behind in not_above.items()),
+    ]
+
+
+def _competing() -> list[Line]:
+    """By the best MPOBERT of each class of sizes, and at equal depth."""
+    leads = []
+    for where in (_DEV, _TEST):
+        rows = table(where).rows
+        for least, most in ((0, 50), (50, 100), (100, math.inf)):
+            mine, others = (
+                max(row["Avg."] for name, row in rows.items() if least < row["#To"] < most and named(name))
+                for named in (lambda name: name.startswith("MPOBERT"), lambda name: not name.startswith("MPOBERT"))
+            )
+            leads.append(mine > others)
+    lines = [Line("best of its size in Table 1:", f"{sum(leads)} of {len(leads)} averages", all(leads))]
+    for what, where, rival, column in (
+        ("12 layers on the test sets", _TEST, "ALBERT12", "Avg."),
+        ("12 layers in Table 2", "mpobert-tab2", "BERT12", "Avg."),
+        ("MNLI with 10 shots", "mpobert-tab3", "BERT12", "MNLI/10"),
+    ):
+        mine, theirs = printed(where, "MPOBERT12", column), printed(where, rival, column)
+        lines.append(Line(f"{what}:", f"{mine:g} against {theirs:g} of {rival}", mine > theirs))
     return lines
 
 
@@ -117,6 +181,7 @@ EVIDENCE = {
         ],
         "only three matrices with adapters make it, and the other rows need four or none",
     ),
+    "mpobert-tab1-auxiliary": Arithmetic(_auxiliary, "every layer has its own, and deep models are made of them"),
     "mpobert-tab1-depth": Arithmetic(
         lambda: [
             Line(
@@ -126,6 +191,9 @@ EVIDENCE = {
             )
         ]
     ),
+    "mpobert-tab1-deeper": Arithmetic(_deeper, "fewer parameters only than BERT has, and seven times its work"),
+    "mpobert-tab1-efficient": Arithmetic(_efficient, "by averages, but not in every task"),
+    "mpobert-tab1-competing": Arithmetic(_competing, "at equal depth not always"),
     "mpobert-tab1-albert": ways(
         "table1-{task}-mpobert-mini",
         "table1-{task}-albert-mini",
@@ -138,6 +206,13 @@ EVIDENCE = {
     ),
     "mpobert-tab2-averages": Arithmetic(averages("mpobert-tab2")),
     "mpobert-tab2-mrpc": Arithmetic(_81, "82.0 is the average of MPOBERT12"),
+    "mpobert-tab2-lead": Arithmetic(
+        lambda: [
+            number(f"by the {about}:", 1.4, found["MPOBERT48"][k] - found["BERT12"][k])
+            for found in [recomputed("mpobert-tab2")]
+            for k, about in enumerate(("printed averages", "means of the rows"))
+        ]
+    ),
     "mpobert-tab2-albert": ways(
         "table2-{task}", "table2-albert-mini", ("mpobert-mini",), "higher", "mpobert-mini - albert-mini"
     ),
@@ -189,6 +264,13 @@ EVIDENCE = {
         "the two tables have two averages of MPOBERT48+",
     ),
     "mpobert-fig1-front": Arithmetic(_front),
+    "mpobert-fig3-steps": Arithmetic(
+        lambda: [
+            formulas.distinct("thousand steps, setup and Table 6:", 10, printed("mpobert-tab6", "MPOBERT48+", "steps")),
+            formulas.distinct("setup and Figure 3's run from random numbers:", 10, 50),
+        ],
+        "five times as many, unless 'all' are the four of Table 1",
+    ),
     "mpobert-fig3-scratch": _loss("decomposed", "scratch"),
     "mpobert-fig3-continued": _loss("decomposed", "continued"),
     "mpobert-fig4-bert": Studied(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from ..metrics import AVERAGES
 from ..mpoe_glue import TASKS
 from ..papers import printed, table
+from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one
@@ -28,6 +31,81 @@ def _gains() -> list[Line]:
         number(f"over {rival}", gain, printed(_NLG, "+MPOE", column) - printed(_NLG, rival, column), 2)
         for rival, gain in (("+MoE", 1.72), ("+Switch", 2.37))
     ]
+
+
+_T5_VARIANTS = (
+    ("T5-Large", ("+MoEfication", "+MoEfication++", "+Switch")),
+    ("T5-Base", ("+Switch (Fedus et al.)", "+Switch", "+MoE")),
+)
+_GPT2_VARIANTS = ("+MoE", "+Switch")
+
+
+def _in_sum(lines: list[Line], what: str = "comparisons") -> list[Line]:
+    """How many agree, and those that do not."""
+    wrong = [line for line in lines if not line.agrees]
+    return [Line("", f"{len(lines) - len(wrong)} of {len(lines)} {what}", not wrong), *wrong]
+
+
+def _variants() -> list[Line]:
+    """Self-BLEU has a claim of its own."""
+    lines = [
+        Line(f"{size} {rival}:", f"{ours:g} against {other:g}", ours > other)
+        for size, rivals in _T5_VARIANTS
+        for rival in rivals
+        for ours, other in [(printed(_NLU, f"{size} +MPOE", "Avg."), printed(_NLU, f"{size} {rival}", "Avg."))]
+    ]
+    scores = (*_WIKITEXT, "EMNLP/BLEU-2", "IMDB/BLEU-2")
+    lines += [line for rival in _GPT2_VARIANTS for line in above(_NLG, "+MPOE", rival, scores, lower=["PPL"])]
+    return _in_sum(lines)
+
+
+def _variants_size() -> list[Line]:
+    pairs = [(_NLU, f"{size} +MPOE", f"{size} {rival}") for size, rivals in _T5_VARIANTS for rival in rivals]
+    pairs += [(_NLG, "+MPOE", rival) for rival in _GPT2_VARIANTS]
+    lines = []
+    for where, mine, rival in pairs:
+        ours, other = printed(where, mine, "#To"), printed(where, rival, "#To")
+        lines.append(Line(f"{rival}:", f"{ours:g} against {other:g} M", ours < other))
+    return _in_sum(lines)
+
+
+def _low_resource() -> list[Line]:
+    """Over every row of T5 that has scores: the smaller of the two gains, and the largest on a set with many rows."""
+    large = [task for task in table(_NLU).averaged if OFFICIAL_ROWS[task]["train"] >= 10_000]
+    lines = []
+    for row, scores in table(_NLU).rows.items():
+        if "MPOE" in row or math.isnan(scores["CoLA"]):
+            continue
+        mine = table(_NLU).rows[f"{row.split()[0]} +MPOE"]
+        gains = {task: mine[task] - scores[task] for task in (*large, "CoLA", "MRPC")}
+        least, most = min(gains["CoLA"], gains["MRPC"]), max(gains[task] for task in large)
+        lines.append(Line(f"over {row}:", f"{least:+.2f} against {most:+.2f}", least > most))
+    return _in_sum(lines, "models: more on both sets than on any large one")
+
+
+def _same_experts() -> list[Line]:
+    return [
+        number(f"{row}, with eight:", printed(_NLU, row, "#To"), counts.moe(name, "switch", 8), 0)
+        for row, name in (
+            ("T5-Base +Switch", "t5-base"),
+            ("T5-Base +Switch (Fedus et al.)", "t5-base"),
+            ("T5-Large +Switch", "t5-large"),
+        )
+    ]
+
+
+def _more_memory() -> list[Line]:
+    by_print = [printed("mpoe-tab4", f"MPOE (m={m})", "#To") for m in (5, 7, 9)]
+    counted = [_of_tensors(m) for m in (5, 7, 9)]
+    return [
+        Line(f"{what}, m = 5, 7 and 9:", f"{', '.join(f'{size:.1f}' for size in sizes)} M", sizes == sorted(sizes))
+        for what, sizes in (("printed", by_print), ("counted", counted))
+    ]
+
+
+def _of_tensors(m: int) -> float:
+    """#To of GPT-2 with nine copies of m tensors a matrix, the routers left out, as Table 4 has it."""
+    return counts.moe("gpt2", "mpoe", 8, routers=False, keep_dense=True, plan=m)
 
 
 def _diverse() -> list[Line]:
@@ -56,8 +134,7 @@ def _superior() -> list[Line]:
     lines = [
         line for m in (5, 7, 9) for line in above("mpoe-tab4", f"MPOE (m={m})", "GPT-2", ["B2", "B4"], lower=["PPL"])
     ]
-    wrong = [line for line in lines if not line.agrees]
-    return [Line("", f"{len(lines) - len(wrong)} of {len(lines)} comparisons", not wrong), *wrong]
+    return _in_sum(lines)
 
 
 def perplexity(first: str, second: str, about: str) -> Compared:
@@ -107,9 +184,11 @@ EVIDENCE = {
     ),
     "mpoe-tab1-count-gpt2": Arithmetic(
         lambda: [
-            _counted(_NLG, "+MoE", counts.moe("gpt2", "switch", 8, keep_dense=True)),
-            _counted(_NLG, "+MPOE", counts.moe("gpt2", "mpoe", 8, keep_dense=True)),
-        ]
+            number(f"{row}, {copies} copies:", printed(_NLG, row, "#To"), counts.moe("gpt2", kind, 8, **more), 0)
+            for row, kind in (("+MoE", "switch"), ("+MPOE", "mpoe"))
+            for copies, more in (("eight", {}), ("nine", {"keep_dense": True}))
+        ],
+        "nine copies make it, and T5's rows have eight",
     ),
     "mpoe-tab1-count-gpt2-16": Arithmetic(
         lambda: [
@@ -118,8 +197,12 @@ EVIDENCE = {
         ],
         "twelve experts make it",
     ),
+    "mpoe-tab1-same-experts": Arithmetic(_same_experts, "those of Switch's authors have far more"),
     "mpoe-tab1-27": Arithmetic(lambda: _times(_NLU, "T5-Large +Switch", "T5-Large +MPOE", 27.2)),
     "mpoe-tab1-37": Arithmetic(lambda: _times(_NLG, "+Switch", "+MPOE", 3.7)),
+    "mpoe-tab1-variants": Arithmetic(_variants, "Switch by its authors, with 3800 M parameters, is ahead"),
+    "mpoe-tab1-variants-size": Arithmetic(_variants_size, "MoEfication adds none to T5"),
+    "mpoe-tab1-low-resource": Arithmetic(_low_resource),
     "mpoe-tab1-bleu": Arithmetic(_gains),
     "mpoe-tab1-diversity": Arithmetic(_diverse, "higher, which is less diverse text"),
     "mpoe-tab1-more-experts-print": Arithmetic(_more_experts, "its perplexity is higher, and lower is better"),
@@ -144,7 +227,10 @@ EVIDENCE = {
         ((one("experts-together-mpoe"), one("experts-together-dense")),), "higher", "mean of four tasks: MPOE - dense"
     ),
     "mpoe-tab3-count-unshared": Arithmetic(
-        lambda: [number("eight experts, each with its centre:", 153, counts.unshared("gpt2"), 0)],
+        lambda: [
+            number("eight experts, each with its centre:", 153, counts.unshared("gpt2"), 0),
+            number("eight that share it:", 153, counts.moe("gpt2", "mpoe", 8), 0),
+        ],
         "without sharing there are more numbers, not fewer",
     ),
     "mpoe-tab3-sharing": perplexity("mpoe", "without-sharing", "MPOE - without sharing"),
@@ -155,7 +241,7 @@ EVIDENCE = {
             number(
                 f"m = {m}:",
                 printed("mpoe-tab4", f"MPOE (m={m})", "#To"),
-                counts.moe("gpt2", "mpoe", 8, routers=False, keep_dense=True, plan=m),
+                _of_tensors(m),
             )
             for m in (3, 5, 7, 9)
         ],
@@ -169,6 +255,7 @@ EVIDENCE = {
         "the same model, other scores",
     ),
     "mpoe-tab4-superior-print": Arithmetic(_superior, "m = 9 has lower BLEU than GPT-2"),
+    "mpoe-tab4-memory": Arithmetic(_more_memory),
     "mpoe-tab4-m3": perplexity("mpoe", "m-3", "five tensors - three"),
     "mpoe-tab4-more": Compared(
         ((one("experts-mpoe", LOSS), Measured(("experts-m-7", "experts-m-9"), (LOSS,))),),

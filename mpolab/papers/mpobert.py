@@ -114,21 +114,23 @@ TABLES: tuple[PrintedTable, ...] = (
     ),
     read(
         "mpobert-tab6",
-        "The strongest variants of popular models; batch x 1,000 steps = samples",
-        "#To depth batch steps dev test",
+        "The strongest variants of popular models; batch x 1,000 steps = samples; training time = days on devices",
+        "#To depth batch steps devices days dev test",
         """
-        T5-11B 11000 24 - - - 89.0
-        T5-base 220 24 128 524 84.1 82.5
-        BERT-large 330 24 256 1000 84.1 81.6
-        ALBERT-xxlarge 235 1 4096 1500 90.0 -
-        BART-large 407 24 8000 500 88.8 -
-        RoBERTa-large 355 24 8000 500 88.9 -
-        XLNet-large 361 24 8192 500 87.4 -
-        MPOBERT48+ 102 48 4096 10 85.6 81.7
+        T5-11B 11000 24 - - - - - 89.0
+        T5-base 220 24 128 524 16 1 84.1 82.5
+        BERT-large 330 24 256 1000 16 4 84.1 81.6
+        ALBERT-xxlarge 235 1 4096 1500 - 16 90.0 -
+        BART-large 407 24 8000 500 - - 88.8 -
+        RoBERTa-large 355 24 8000 500 1024 1 88.9 -
+        XLNet-large 361 24 8192 500 512 5.5 87.4 -
+        MPOBERT48+ 102 48 4096 10 8 3.8 85.6 81.7
         """,
         notes={
-            "MPOBERT48+": "Table 1 prints 86.0 and 82.7; 3.8 days on eight V100s",
-            "ALBERT-xxlarge": "depth 1 counts its shared layer once; it is applied twelve times",
+            "": "devices are TPU v3 for T5, ALBERT and XLNet, 'Cloud TPUs' for BERT, V100 GPUs for RoBERTa and MPOBERT",
+            "MPOBERT48+": "Table 1 prints 86.0 and 82.7",
+            "ALBERT-xxlarge": "depth 1 counts its shared layer once; it is applied twelve times; how many TPUs is not "
+            "printed",
         },
     ),
 )
