@@ -203,16 +203,29 @@ def _study(optuna: Any, name: str, storage: str | None, points: list[dict[str, A
         url = f"sqlite:///{folder / (file or name)}.db"
         base = RDBStorage(url)
     else:
-        with warnings.catch_warnings():  # Optuna calls heartbeats, which it has had since 2.8, experimental
-            warnings.simplefilter("ignore")
-            retry = {"heartbeat_stale_trial_callback": optuna.storages.RetryHeartbeatStaleTrialCallback()}
-            base = RDBStorage(storage, heartbeat_interval=HEARTBEAT, **retry)
+        base = _shared(optuna, storage)
     study = optuna.create_study(storage=base, study_name=name, direction="maximize", load_if_exists=True)
     for point in points:
         study.enqueue_trial(point, skip_if_exists=True)
     if storage is None:
         _queue_again(optuna, study, points)
     return study
+
+
+def _shared(optuna: Any, storage: str) -> Any:
+    """The database at a URL. Raises TrainingError for one that cannot be opened."""
+    with warnings.catch_warnings():  # Optuna calls heartbeats, which it has had since 2.8, experimental
+        warnings.simplefilter("ignore")
+        retry = {"heartbeat_stale_trial_callback": optuna.storages.RetryHeartbeatStaleTrialCallback()}
+        try:
+            return optuna.storages.RDBStorage(storage, heartbeat_interval=HEARTBEAT, **retry)
+        except Exception as error:  # what cannot be opened is for each database's driver to say
+            scheme = storage.partition("://")[0] if "://" in storage else "no scheme"  # the rest may hold a password
+            raise TrainingError(
+                f"the sweep's database ({scheme}) cannot be opened: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}. A URL that works: sqlite:////folder/sweep.db, or "
+                "postgresql://user@host/name with that database's driver (psycopg) installed."
+            ) from error
 
 
 def _queue_again(optuna: Any, study: Any, points: list[dict[str, Any]]) -> None:

@@ -313,6 +313,14 @@ def test_hours_are_operations_by_a_rate_that_is_said():
     assert cost.hours == pytest.approx(3 * once / (0.4 * 312e12) / 3600)
     assert "40% of an A100's bf16 peak (assumed)" in str(cost) and "counted" in str(cost) and "estimate" in str(cost)
     assert f"{cost.hours:.2g} device-hours" in str(cost)
+    large = hours.cost_of([hours.at_printed_size("mpop-rte-full")], "paper")  # BERT-base, three seeds
+    assert large.flops == 3 * 3 * -(-(2490 - 500) // 32) * bert_by_hand(768, 3072, 12, 32, 128, 2)
+    told = dict(hours.item_costs("mpop-tab1"))
+    assert told["its recipes with the paper's models"].scale == "paper" and "the paper's pre-training" not in told
+    deep = hours.at_printed_size("table1-rte-mpobert-mini").at("paper")
+    assert deep.model == "mpobert-24" and flops.of_recipe(hours.at_printed_size("table1-rte-mpobert-mini"), "paper")
+    variant = hours.at_printed_size("table45-rte-rank-8").at("paper")
+    assert variant.options["changes"] == {"adapter_rank": 8}, "without the factors of a small model's matrices"
     here = hours.rate("laptop", "fp32")
     assert 1e8 < here.flops < 1e13 and "measured on this machine" in here.about
     unknown = dataclasses.replace(recipes.RECIPES["mpop-rte-full"], model="somebody/something")
@@ -401,6 +409,22 @@ def test_what_a_run_is_told(elsewhere_too, monkeypatch):
     several = parallel.command(run, processes=3)
     assert several[1:3] == ("-m", "torch.distributed.run") and several[several.index("--nproc-per-node") + 1] == "3"
     assert list(several[several.index("mpolab") - 1 :]) == plain[1:]
+
+
+def test_as_many_at_once_as_fit_if_nobody_says_how_many(elsewhere_too, monkeypatch, capsys):
+    assert ledger.default_jobs() == parallel.AUTO
+    asked = []
+    monkeypatch.setattr(ledger, "run_side_by_side", lambda work, *given, **more: asked.append(given) or [])
+    only(monkeypatch, "mpop-tab1", "offline-rte-majority", (0,))
+    for argv in ([], ["--jobs", "3"], ["--processes", "2", "--jobs", "1"]):
+        assert cli.main(["run", "mpop-tab1", "--quiet", *argv]) == 0
+    assert asked == [(parallel.AUTO, 1), (3, 1), (1, 2)]
+    capsys.readouterr()
+    monkeypatch.setattr(parallel, "places", lambda processes: ("rss", (crew.Place(),)))
+    assert ledger.default_jobs() == 1
+    monkeypatch.undo()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert ledger.default_jobs() == 1
 
 
 def test_threads_are_divided(monkeypatch):

@@ -403,6 +403,27 @@ def test_what_was_only_tried_where_rows_choose_is_named(tried_again):
     assert row.record[-1] == "results/tries.json" and row.verdict == "smaller scale: opposite"
 
 
+def test_what_was_chosen_at_another_scale_gives_no_verdict(made_up, tried_again):
+    """A remedy of a small scale says nothing of first results of a larger one."""
+    made_up("one", "smoke", {0: 48, 1: 57.9, 2: 68.1})
+    made_up("two", "smoke", {0: 50, 1: 60, 2: 70})
+    small = dataclasses.replace(turned(), among=("smoke",))
+    assert pair().found(tried_again).scale == "laptop" and small.found(tried_again).scale == "smoke"
+    row = remedied(tried_again, ("more of it", small), tried=TRIED, file="tries.json", chosen=True)
+    assert row.scale == "laptop" and row.verdict == "smaller scale: opposite"
+
+
+def test_seeds_that_have_no_record_are_named(made_up, monkeypatch):
+    made_up("one", "laptop", {0: 51, 1: 62, 2: 60, 3: 61})
+    results = made_up("two", "laptop", {0: 50, 1: 60, 2: 59})
+    assert pair().found(results).missing == ()
+    for recipe in (ONE, TWO):
+        monkeypatch.setitem(recipes.RECIPES, recipe.name, dataclasses.replace(recipe, seeds=(0, 1, 2, 3)))
+    found = pair().found(results)
+    assert found.seeds == (0, 1, 2) and found.missing == ("two (seed 3)",)
+    assert "without records of two (seed 3)" in Again("more of it", pair()).ours(found)
+
+
 def test_the_same_pairs_by_other_numbers_and_at_some_scales(tried_again):
     other = pair().at("scores | dev | loss", direction="equal", margin=0.5)
     assert [part.wheres for part in other.pairs[0]] == [("scores | dev | loss",)] * 2

@@ -204,6 +204,13 @@ def made(monkeypatch, task: str) -> None:
     monkeypatch.setattr(ledger, "recipes_of", lambda item: tuple(names) if item == "mpop-tab5" else ())
 
 
+@pytest.mark.parametrize("url", ["nonsense://somebody:secret@host/x", "no address at all"])
+def test_a_database_that_cannot_be_opened(url):
+    with pytest.raises(TrainingError, match=r"database .* cannot be opened.*sqlite:////") as refused:
+        sweep("demo", "smoke", GRID, storage=url, progress=False)
+    assert "secret" not in str(refused.value)
+
+
 def studies(url: str) -> list[str]:
     return sorted(study.study_name for study in optuna.get_all_study_summaries(url))
 

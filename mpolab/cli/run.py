@@ -24,10 +24,10 @@ a record of that scale and seed already it is shown, and nothing runs; --force r
 
 With the id of a table or figure, such as mpop-tab5, all runs that its claims need are made, every
 recipe with every reported seed, except those that have a record; what they are expected to take,
-and what they would cost at the largest scale, is said before, and the verdicts after it (`mpolab
-ledger` has all). --dry-run says what would be run, and runs nothing. With --jobs N up to N runs go
-on at once, each in a process of its own; auto takes as many as cores and memory allow, memory by
-the peaks in the recipes' own records. One that fails does not stop the others. --processes N gives
+and what they would cost at the largest scale and with the paper's models, is said before, and the
+verdicts after it (`mpolab ledger` has all). --dry-run says what would be run, and runs nothing. As
+many runs go on at once as cores and memory allow, each in a process of its own, memory by the peaks
+in the recipes' own records; --jobs N takes up to N. One that fails does not stop the others. --processes N gives
 each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does. Studies, which some
 items have beside recipes or in place of them, come after the runs, one by one; an item that
 arithmetic decides has nothing to run, and its claims are worked out.
@@ -49,7 +49,7 @@ examples:
   mpolab run demo --scale smoke
   mpolab run demo --scale laptop --seed 2 --force
   mpolab run mpop-tab5 --scale laptop --data-dir ~/glue
-  mpolab run mpop-tab5 --scale gpu --data-dir ~/glue --jobs auto
+  mpolab run mpop-tab5 --scale gpu --data-dir ~/glue --jobs 4
   mpolab run mpobert-tab1 --scale gpu --dry-run
   mpolab run demo --scale smoke --source offline --json
   mpolab run demo --scale laptop --processes 2
@@ -69,7 +69,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="run anew, and replace the record if there is one")
     parser.add_argument("--dry-run", action="store_true", help="of an item: say what would be run, and run nothing")
     parser.add_argument(
-        "--jobs", metavar="N", type=_jobs, default=1, help="of an item: runs at once, or auto (default: 1)"
+        "--jobs", metavar="N", type=_jobs, help="of an item: runs at once, or auto (default: auto where it can be told)"
     )
     parser.add_argument("--processes", metavar="N", type=positive(int), default=1, help="of each training (default: 1)")
     parser.add_argument("--json", action="store_true", help="with --list a list of objects, else the record")
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("torchrun has started these processes already: leave out --processes")
     if arguments.recipe in papers.ITEMS and arguments.recipe not in recipes.RECIPES:
         return _plan(arguments) if arguments.dry_run else _item(arguments)
-    if arguments.dry_run or arguments.jobs != 1:
+    if arguments.dry_run or arguments.jobs is not None:
         arguments.parser.error("--dry-run and --jobs are for an item, such as mpop-tab5; this is the name of a recipe")
     recipe = recipes.recipe_named(arguments.recipe)
     scale = runs.asked_scale(arguments.scale) or "smoke"
@@ -149,10 +149,11 @@ def _item(arguments: argparse.Namespace) -> int:
         say("\n".join([str(asked), *_cost_lines(arguments.recipe)]))
     given = {"data_dir": arguments.data_dir, "source": arguments.source, "progress": not quiet,
              "resume": not arguments.force}  # fmt: skip
-    if arguments.jobs == 1 and arguments.processes == 1:
+    jobs = arguments.jobs or ledger.default_jobs(arguments.processes)
+    if jobs == 1 and arguments.processes == 1:
         records = ledger.run_item(asked, **given)
     else:
-        records = ledger.run_side_by_side(asked, arguments.jobs, arguments.processes, **given)
+        records = ledger.run_side_by_side(asked, jobs, arguments.processes, **given)
     if not leader:
         return 0
     if arguments.json:
@@ -169,7 +170,7 @@ def _item(arguments: argparse.Namespace) -> int:
 def _check_item(arguments: argparse.Namespace) -> None:
     if arguments.seed != 0:
         arguments.parser.error(f"{arguments.recipe} is run with the seeds that its recipes report: leave out --seed")
-    if arguments.jobs != 1 and "WORLD_SIZE" in os.environ:
+    if arguments.jobs is not None and "WORLD_SIZE" in os.environ:
         arguments.parser.error("torchrun has started these processes already: leave out --jobs")
 
 

@@ -17,7 +17,7 @@ from .evidence import EVIDENCE
 from .findings import FINDINGS
 from .hours import item_costs
 from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, studies_of, work
-from .parallel import run_side_by_side
+from .parallel import default_jobs, run_side_by_side
 from .remedies import REMEDIES
 from .row import VERDICTS, Row
 from .shown import Shown, verdicts_on
@@ -32,6 +32,7 @@ __all__ = [
     "at",
     "build",
     "decided_without_recipes",
+    "default_jobs",
     "item_command",
     "item_costs",
     "plan_lines",

@@ -64,7 +64,7 @@ def _decided(
     claim: Claim, evidence: Compared | Studied, found: Found, remedy: Remedy | None, results: Path, about: dict
 ) -> Row:
     """A row on runs. The first result has what was tried after it beside it; a remedy that was chosen by other rows
-    and another seed gives the verdict, and the first result stands behind it.
+    and another seed gives the verdict, if it ran at the same scale, and the first result stands behind it.
     """
     first = Again("the first settings", evidence)
     again = remedy.found(results) if remedy else []
@@ -72,7 +72,7 @@ def _decided(
     chose = remedy.chose(results) if remedy else ()
     record = tuple(dict.fromkeys([*found.files, *files, *chose]))
     last, counts = first, found
-    if chose and remedy.chosen and again and again[-1][0] is remedy.again[-1]:
+    if chose and remedy.chosen and again and again[-1][0] is remedy.again[-1] and again[-1][1].scale == found.scale:
         last, counts = again[-1]
         others = [*again[:-1], (first, found)]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"

@@ -149,7 +149,7 @@ class Compared:
                 second.append(b.of(others))
             files += [f"results/{name}/{scale}-seed{seed}.json" for name in _recipes([(a, b)]) for seed in seeds]
         seeds = sorted(set(itertools.chain(*whole.values())))
-        missing = [_missing(name, scale, results) for name in _recipes([p for p in self.pairs if p not in whole])]
+        missing = [_missing(name, scale, results) for name in self.recipes]
         return Found(
             difference(first, second), scale, tuple(seeds), tuple(dict.fromkeys(files)), tuple(filter(None, missing))
         )
@@ -169,7 +169,7 @@ class Compared:
 @dataclass(frozen=True)
 class Found:
     """What the records say: the difference, at which scale, by which seeds, in which files. missing: the records for
-    want of which other pairs are left out.
+    want of which pairs, or seeds of them, are left out.
     """
 
     difference: Difference

@@ -65,13 +65,15 @@ def on_meta(name: str) -> nn.Module:
 
 
 def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
-    """A recipe's model with only shapes: one of `RELEASED`, or a checkpoint of this package; None for any other.
+    """A recipe's model with only shapes: one of `RELEASED`, a preset of MPOBERT, or a checkpoint of this package; None
+    for any other.
 
     auto: transformers' Auto class for the head. changes: to entries of the config. Nothing is looked up elsewhere.
     """
     import transformers
 
     from .. import mpobert  # noqa: F401  so that AutoConfig knows it
+    from ..mpobert_config import PRESETS, MPOBertConfig
     from ..pretrained import CHECKPOINTS, bundled
 
     if name in bundled():
@@ -79,6 +81,8 @@ def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
     elif name in RELEASED:
         kind, own = _SHAPES[RELEASED[name]]
         config = getattr(transformers, kind).config_class(**own)
+    elif name in PRESETS:
+        config = MPOBertConfig.preset(name)
     else:
         return None
     for key, value in changes.items():

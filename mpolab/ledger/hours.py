@@ -3,18 +3,22 @@
 An estimate, with its assumptions beside it: operations of the training steps alone (`flops`), divided by a rate. For
 `smoke` and `laptop` the rate is that of a matrix product, measured here and now; for `gpu` and `paper` it is assumed, a
 share of an A100's printed peak. Small models reach less than that; a run's record tells what it really took.
+
+What an item would cost with the paper's models is counted, too, on its own recipes with a model of the printed size in
+place of the small one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 
 from ..cost import gemm_rate
-from ..recipes import RECIPES
+from ..jobs import Recipe
+from ..recipes import RECIPES, recipe_named
 from ..runs import SCALES
 from . import flops
 from .items import recipes_of
@@ -22,6 +26,9 @@ from .items import recipes_of
 PEAK = {"bf16": 312e12, "fp16": 312e12, "fp32": 19.5e12}
 """FLOP/s of an A100 by precision, dense: NVIDIA A100 Tensor Core GPU, data sheet (2021). fp32 without TF32, as torch
 multiplies by default."""
+
+PRE_TRAINS = ("pretrain_", "continue_")
+"""How the names of methods begin that train a checkpoint; what these take in the papers stands in PRE_TRAININGS."""
 
 SHARE = 0.40
 """Of the peak that a training is assumed to reach."""
@@ -33,8 +40,12 @@ PRE_TRAININGS: dict[str, tuple[str, ...]] = {
     "mpobert-tab4": ("mpobert-12",),
     "mpobert-tab5": ("mpobert-12",),
     "mpobert-tab6": ("mpobert-48plus",),
+    "mpobert-fig3": ("mpobert-12",),
 }
 """Item -> the pre-trainings of the paper that it rests on; an item's own recipes start from small models."""
+
+PRINTED_SIZE = {"minilm": "bert-base-uncased", "albert-mini": "albert-base-v2", "mpobert-mini": "mpobert-24"}
+"""A recipe's small model -> the one that the papers have; other recipes have theirs at scale gpu."""
 
 ASSUMED = (
     "matrix products of the training steps alone, all rows at full length, MPOs at full bonds; not scoring, reading or "
@@ -93,16 +104,16 @@ def hours_in_words(hours: float) -> str:
     return f"{hours:.2g} device-hours" if hours < 100 else f"{hours:,.0f} device-hours"
 
 
-def cost_of(names: Sequence[str], scale: str) -> Cost:
+def cost_of(names: Sequence[str | Recipe], scale: str) -> Cost:
     """Of all reported seeds of these recipes at a scale that they have."""
     total, hours, missing, rates, hows, trainings = 0.0, 0.0, [], [], [], 0
     for name in names:
-        recipe = RECIPES[name]
+        recipe = recipe_named(name)
         seeds = len(recipe.seeds)
         trainings += seeds
         found = flops.of_recipe(recipe, scale)
         if found is None:
-            missing.append(name)
+            missing.append(recipe.name)
         elif found.flops:
             device = rate(scale, recipe.at(scale).settings.precision)
             total += seeds * found.flops
@@ -123,9 +134,30 @@ def costs_of(names: Sequence[str]) -> list[Cost]:
     ]
 
 
+def at_printed_size(name: str) -> Recipe:
+    """A recipe as it is at scale gpu, all rows, as one of scale paper with a model of the printed size."""
+    recipe = RECIPES[name]
+    large = recipe.at("gpu")
+    options = dict(large.options)
+    if "changes" in options:  # the factors there are those of the small model's matrices
+        options["changes"] = {key: value for key, value in options["changes"].items() if key != "mpo_factors"}
+    changes = {"model": PRINTED_SIZE.get(large.model, large.model), "options": options}
+    return replace(recipe, scales={"paper": {**recipe.scales["gpu"], **changes}})
+
+
+def _has_printed_size(recipe: Recipe) -> bool:
+    return "gpu" in recipe.scales and not recipe.method.startswith(PRE_TRAINS)
+
+
 def item_costs(item: str) -> list[tuple[str, Cost]]:
-    """[(of what, what it costs)]: an item's recipes, and the paper's own pre-trainings where it rests on them."""
+    """[(of what, what it costs)]: an item's recipes, those of its first settings with the paper's models, and the
+    paper's own pre-trainings where it rests on them.
+    """
     found = [("its recipes", cost) for cost in costs_of(recipes_of(item))]
+    first = [RECIPES[name] for name in recipes_of(item, remedies=False)]
+    large = [at_printed_size(each.name) for each in first if _has_printed_size(each)]
+    if large:
+        found.append(("its recipes with the paper's models", cost_of(large, "paper")))
     if item in PRE_TRAININGS:
         found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item])]
     return found

@@ -27,22 +27,21 @@ from .studies import Studied
 from .study_runs import Study, make_all, words
 
 
-def _evidence_of(item: str) -> list[Arithmetic | Compared | Studied]:
+def _evidence_of(item: str, remedies: bool = True) -> list[Arithmetic | Compared | Studied]:
     """Of all claims about it, remedies behind the first settings. Raises UnknownNameError for an id that is none."""
     check_item(item)
     mine = [claim.id for claim in CLAIMS.values() if claim.item == item]
-    return [EVIDENCE[id] for id in mine] + [
-        again.evidence for id in mine if id in REMEDIES for again in REMEDIES[id].again
-    ]
+    tried = [again.evidence for id in mine if remedies and id in REMEDIES for again in REMEDIES[id].again]
+    return [EVIDENCE[id] for id in mine] + tried
 
 
-def recipes_of(item: str) -> tuple[str, ...]:
-    """The recipes that decide the claims about an item, each once, remedies behind the first settings; empty where it
-    needs none or none is written.
+def recipes_of(item: str, remedies: bool = True) -> tuple[str, ...]:
+    """The recipes that decide the claims about an item, each once, remedies behind the first settings or left out;
+    empty where it needs none or none is written.
 
     Raises UnknownNameError for an id that is none.
     """
-    found = _evidence_of(item)
+    found = _evidence_of(item, remedies)
     return tuple(dict.fromkeys(name for each in found if isinstance(each, Compared) for name in each.recipes))
 
 
@@ -114,9 +113,11 @@ class Work:
     def __str__(self) -> str:
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
+        how = "; device-hours are the least that it takes" if self.estimate.seconds is None else ""
+        how = how or (" one after the other" if len(self.left) > 1 else "")
         said = [
             f"{self.item} at scale {self.scale}: {names} recipes, {len(self.runs)} runs, {there} with a record; "
-            f"to go: {self.estimate}"
+            f"to go: {self.estimate}{how}"
             if self.runs
             else f"{self.item} has no recipe to run"
         ]

@@ -82,6 +82,13 @@ def places(processes: int = 1) -> tuple[str, tuple[Place, ...]]:
     return "rss", (Place(crew.free_memory()),)
 
 
+def default_jobs(processes: int = 1) -> int | str:
+    """Where nobody says how many: AUTO, but one at a time under torchrun and where free memory is not known."""
+    if "WORLD_SIZE" in os.environ or places(processes)[1][0].room is None:
+        return 1
+    return AUTO
+
+
 def threads_each(jobs: int, processes: int = 1) -> int:
     """Of each process, if so many share the cores; no more than OMP_NUM_THREADS, where that is set."""
     share = max(1, crew.cores() // (jobs * processes))

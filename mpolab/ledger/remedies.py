@@ -40,7 +40,8 @@ class Again:
         return next((outcome for outcome in OUTCOMES if verdict.endswith(outcome)), verdict)
 
     def ours(self, found: Found) -> str:
-        return f"with {self.about}: {found.difference} ({self.outcome(found)})"
+        without = f", without records of {', '.join(found.missing)}" if found.missing else ""
+        return f"with {self.about}: {found.difference} ({self.outcome(found)}{without})"
 
 
 @dataclass(frozen=True)
