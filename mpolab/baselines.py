@@ -31,9 +31,11 @@ from .decomposition import checked_matrix, full_precision, norm, to_matrix, to_t
 from .errors import BondError, MatrixError, unknown
 from .mpo import MPO
 from .plans import Plan, make_plan
+from .ranks import Kept, traded_bonds, tucker_ranks, widened_bonds
 
 Rank = int | tuple[int, ...]
 
+MEASURED = 1 << 14  # entries up to which an MPO's bonds are traded by measured errors, which takes thousands of them
 RIDGE = 1e-12  # added to CPD's normal equations (tensor of norm 1): at ranks above the true one they are singular
 
 
@@ -120,13 +122,33 @@ class _Problem:
         return to_tensor(self.matrix, self.plan) / (self.norm or 1.0)
 
     @cached_property
-    def mode_weights(self) -> list[list[float]]:
-        """Squared singular values of the unfoldings (a_k, rest), largest first: what a HOSVD would discard."""
-        weights = []
+    def tucker_kept(self) -> torch.Tensor:
+        """(a_1, ..., a_n): the share of the squared norm that the HOSVD cut to ranks (r_1, ..., r_n) keeps, at place
+        (r_1 - 1, ..., r_n - 1).
+        """
+        core = self.tensor
         for k, size in enumerate(self.plan.sizes):
             unfolding = self.tensor.movedim(k, 0).reshape(size, -1)
-            weights.append(torch.linalg.eigvalsh(unfolding @ unfolding.T).flip(0).clamp(min=0).tolist())
-        return weights
+            vectors = torch.linalg.eigh(unfolding @ unfolding.T)[1].flip(1)  # of the largest singular value first
+            core = torch.tensordot(core, vectors, dims=([0], [0]))  # the first leg goes, its vectors come last
+        kept = core.square()
+        for k in range(self.plan.n):
+            kept = kept.cumsum(k)
+        return kept
+
+    @cached_property
+    def mpo_kept(self) -> Kept:
+        """The share that bonds keep: exact where the two beside the centre are cut, all else taken for independent."""
+        mpo, c = self.mpo, self.plan.centre
+        total = mpo.norm**2 or 1.0
+        central = (mpo.central.square().sum((1, 2)) / total).cumsum(0).cumsum(1).tolist()  # (d_{c-1}, d_c)
+        shares = [(s.square().cumsum(0) / total).tolist() for s in mpo.spectra]
+        outer = [k for k in range(1, self.plan.n) if k not in (c, c + 1)]
+
+        def kept(bonds: Sequence[int]) -> float:
+            return central[bonds[c] - 1][bonds[c + 1] - 1] * math.prod(shares[k - 1][bonds[k] - 1] for k in outer)
+
+        return kept
 
     def error(self, approximation: torch.Tensor) -> float:
         difference = norm(self.matrix - approximation)
@@ -316,42 +338,7 @@ def tucker_parameters(plan: Plan, ranks: Sequence[int]) -> int:
 
 
 def _tucker_ranks(problem: _Problem, budget: int, options: Options) -> tuple[int, ...] | None:
-    """From full ranks down, always the mode that loses the least HOSVD weight per number saved, until it fits.
-
-    What is left of the budget then goes back to the modes that still have room in it, best first. No rank exceeds the
-    product of the others: more would be stored for nothing.
-    """
-    plan, weights = problem.plan, problem.mode_weights
-    ranks = list(plan.sizes)
-
-    def change(k: int, by: int) -> int:
-        """Numbers stored more with r_k + by."""
-        return by * (math.prod(ranks) // ranks[k] + plan.sizes[k])
-
-    def useful(k: int, rank: int) -> bool:
-        return rank <= math.prod(ranks) // ranks[k]
-
-    while True:
-        stored = tucker_parameters(plan, ranks)
-        useless = [k for k, rank in enumerate(ranks) if not useful(k, rank)]
-        if stored <= budget and not useless:
-            break
-        shrinkable = useless or [k for k, rank in enumerate(ranks) if rank > 1]
-        if not shrinkable:
-            return None
-        k = min(shrinkable, key=lambda k: weights[k][ranks[k] - 1] / -change(k, -1))
-        ranks[k] -= 1
-    while True:
-        room = [
-            k
-            for k, rank in enumerate(ranks)
-            if rank < plan.sizes[k] and useful(k, rank + 1) and stored + change(k, 1) <= budget
-        ]
-        if not room:
-            return tuple(ranks)
-        k = max(room, key=lambda k: weights[k][ranks[k]] / change(k, 1))
-        stored += change(k, 1)
-        ranks[k] += 1
+    return tucker_ranks(problem.plan, problem.tucker_kept, budget)
 
 
 def _tucker(problem: _Problem, ranks: tuple[int, ...], options: Options) -> Found:
@@ -372,24 +359,34 @@ def mpo_parameters(plan: Plan, inner: Sequence[int]) -> int:
 
 
 def _mpo_bonds(problem: _Problem, budget: int, options: Options) -> tuple[int, ...] | None:
-    """The better of two choices, by the error of the cut: the greedy path's bonds, or one cap for all bonds.
+    """The best of several choices, by the error of the cut: what two simple ones come to when bonds are traded.
 
-    The greedy path is `MPO.truncate(ratio=)`; a cap is what the authors use. On flat spectra (a Gaussian matrix) the
-    path feeds one bond only and the cap wins, on decaying ones the path does.
+    The simple ones are the greedy path, `MPO.truncate(ratio=)`, and one cap for all bonds, which is what the authors
+    use. Both leave some of the budget, which is spent. On matrices of at most `MEASURED` entries the best is traded
+    once more, by measured errors. No bond can then be widened by one, unless that made the error larger.
     """
-    plan = problem.plan
+    plan, kept = problem.plan, problem.mpo_kept
     if budget < mpo_parameters(plan, [1] * (plan.n - 1)):
         return None
     # half a number more, so that the division cannot round below a budget that is met exactly
-    greedy = problem.mpo.truncate(ratio=(budget + 0.5) / math.prod(plan.padded))
+    greedy = problem.mpo.truncate(ratio=(budget + 0.5) / math.prod(plan.padded)).bonds
 
     def capped(cap: int) -> list[int]:
         return [min(cap, full) for full in plan.full_bonds]
 
+    def measured(bonds: Sequence[int]) -> float:
+        # rounded, so that of two alike the first is taken, on every machine
+        return round(1 - problem.mpo.truncate(bond=bonds[1:-1]).error() ** 2, 12)
+
     caps = range(1, max(plan.full_bonds) + 1)
-    cap = bisect.bisect_right(caps, budget, key=lambda cap: plan.parameters(capped(cap)))
-    best = min(greedy, problem.mpo.truncate(bond=capped(cap)[1:-1]), key=lambda cut: cut.error())
-    return tuple(best.bonds[1:-1])
+    simple = greedy, capped(bisect.bisect_right(caps, budget, key=lambda cap: plan.parameters(capped(cap))))
+    traded = [traded_bonds(plan, budget, bonds, kept) for bonds in simple]
+    spent = [widened_bonds(plan, budget, bonds, kept) for bonds in (*traded, *simple)]
+    candidates = [*spent, *simple]
+    if math.prod(plan.padded) <= MEASURED:
+        traded = traded_bonds(plan, budget, max(candidates, key=measured), measured)
+        candidates = [widened_bonds(plan, budget, traded, measured), traded]
+    return tuple(max(candidates, key=measured)[1:-1])
 
 
 def _mpo(problem: _Problem, inner: tuple[int, ...], options: Options) -> Found:

@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "crew": set(),
     "storage": {"plans", "spectra", "decomposition", "source", "whole"},
     "mpo": {"plans", "spectra", "decomposition", "halves", "source", "storage"},
-    "baselines": {"plans", "spectra", "decomposition", "mpo"},
+    "ranks": {"plans"},
+    "baselines": {"plans", "spectra", "decomposition", "mpo", "ranks"},
     "cost": {"plans", "decomposition", "mpo"},
     # matrices inside models
     "online": set(),
@@ -243,6 +244,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "experts",
         "ffn",
         "jobs",
+        "locks",
         "metrics",
         "moe",
         "moe_layer",
