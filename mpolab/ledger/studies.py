@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from .. import depth
@@ -127,3 +130,96 @@ def trends_of(first: str, second: str, depth: str = "centre") -> Callable[[Path]
         return *found, content["seeds"], content["scale"]
 
     return values
+
+
+WEIGHTS_FORMAT = "mpolab.weights/1"
+EVERY_LAYER = "all"
+"""In place of the number of the layer that was cut."""
+
+_ROWS = {
+    "plans": (("plan", "ratio"), ("error",)),
+    "growth": (("level", "cut"), ("errors",)),
+    "centres": (("kind", "measure", "rounds"), ("layer", "random")),
+}
+"""Case of scripts/weights_study.py -> what a row is about, and what was measured: numbers above 0, or lists of them."""
+
+
+def weights(path: Path, case: str) -> dict[str, Any]:
+    """One case of the study that scripts/weights_study.py wrote. Raises CheckpointError for a file that is not whole:
+    every seed has its rows, about the same things as the others'.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if (content["format"], content["case"]) != (WEIGHTS_FORMAT, case):
+            raise ValueError(f"its format is {content['format']!r}, of {content['case']!r}")
+        content["scale"]
+        about, measured = _ROWS[case]
+        found: dict[int, list] = {seed: [] for seed in content["seeds"]}
+        for row in content["rows"]:
+            numbers = [number for key in measured for number in (row[key] if key == "errors" else [row[key]])]
+            if not all(0 < number < math.inf for number in numbers):
+                raise ValueError(f"{numbers} are no numbers above 0")
+            if case == "growth" and len(numbers) < 2:
+                raise ValueError(f"the errors {numbers} make no step")
+            found[row["seed"]].append(([row[key] for key in about], len(numbers)))
+        first, *others = found.values()
+        if not first or any(other != first for other in others):
+            raise ValueError("its seeds have not the same rows")
+        return content
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path.name!r} is no whole study of weights ({' '.join(str(error).split())[:200]}); run "
+            f"scripts/weights_study.py {case} again."
+        ) from error
+
+
+def _by_seed(
+    case: str, wanted: dict[str, Any], number: Callable[[list[dict[str, Any]]], tuple[float, float]]
+) -> Callable[[Path], Values]:
+    """wanted: what a row must have at a key, one of several. number: of a seed's rows -> (first, second)."""
+
+    def values(path: Path) -> Values:
+        content = weights(path, case)
+        rows = [row for row in content["rows"] if all(row[key] in among for key, among in wanted.items())]
+        for key, among in wanted.items():
+            missing = [each for each in among if each not in {row[key] for row in rows}]
+            if missing:
+                raise LedgerError(f"{path.name!r} has no {key} {missing[0]!r}: it makes no pairs.")
+        found = [number([row for row in rows if row["seed"] == seed]) for seed in content["seeds"]]
+        return *zip(*found), content["seeds"], content["scale"]
+
+    return values
+
+
+def spread_of(plans: Sequence[str], ratio: float) -> Callable[[Path], Values]:
+    """How far the errors of plans lie apart, (largest - smallest) / mean, and 0."""
+
+    def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
+        errors = [row["error"] for row in rows]
+        return (max(errors) - min(errors)) / mean(errors), 0.0
+
+    return _by_seed("plans", {"plan": plans, "ratio": [ratio]}, number)
+
+
+def growth_of(level: str, *cut: int | str) -> Callable[[Path], Values]:
+    """By how much an error grows a layer, and 1: the geometric mean of all steps behind the layer that was cut.
+
+    cut: the layers, one at a time; EVERY_LAYER = all at once, and the steps behind the first.
+    """
+
+    def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
+        steps = []
+        for row in rows:
+            steps += [math.log(after / before) for before, after in itertools.pairwise(row["errors"])]
+        return math.exp(mean(steps)), 1.0
+
+    return _by_seed("growth", {"level": [level], "cut": cut}, number)
+
+
+def centres_of(measure: str, rounds: int) -> Callable[[Path], Values]:
+    """A measure of a neighbouring layer's centre, and of a random one, each the mean over kinds of matrices."""
+
+    def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
+        return mean(row["layer"] for row in rows), mean(row["random"] for row in rows)
+
+    return _by_seed("centres", {"measure": [measure], "rounds": [rounds]}, number)
