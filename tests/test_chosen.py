@@ -67,6 +67,15 @@ def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
     assert later.options == masked.options and later.settings.max_steps == 400
 
 
+def test_more_rows_and_more_epochs_gain_nothing_for_the_ways_of_mpop():
+    """With 500 rows that choose, a score has a standard error of more than a point and a half."""
+    content = tried("mpop_rows.json")
+    assert set(content["scores"]) == {"full", "full-mpo", "lfa", "last-2"} and content["rows"]["select"] == 500
+    for name, scores in content["scores"].items():
+        assert set(scores) == {"as before", "1,000 rows", "eight epochs"}
+        assert max(scores.values()) - scores["as before"] < 100 * (0.25 / 500) ** 0.5, name
+
+
 def test_more_rows_for_mpobert_are_the_best_of_two_and_of_nothing():
     chosen = best("mpobert_rows.json", max)
     assert set(chosen) == set(MORE) == set(MODELS)

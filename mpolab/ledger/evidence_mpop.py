@@ -11,6 +11,9 @@ from .arithmetic import Arithmetic, Line, above, averages, holds, number, shares
 from .compared import Compared, Measured, one, ways
 from .studies import Studied, errors_of
 
+ENDS = ("", *(f"-{name}" for name in FAMILIES))
+"""Of the names of recipes for MiniLM, a BERT, and for models of other families."""
+
 _FOUR = ("sst-2", "mrpc", "rte", "sts-b")
 _THREE = ("sst-2", "mrpc", "rte")
 _LOW_RANK = ("python scripts/low_rank_study.py", "about a minute")
@@ -178,7 +181,7 @@ EVIDENCE = {
         ]
     ),
     "mpop-tab4-rte": Compared(
-        tuple((one(f"mpop-rte-squeezed-{name}"), one(f"mpop-rte-full-{name}")) for name in FAMILIES),
+        tuple((one(f"mpop-rte-squeezed{end}"), one(f"mpop-rte-full{end}")) for end in ENDS),
         "higher",
         "squeezed - dense",
     ),

@@ -9,7 +9,7 @@ and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .compared import Compared, Found, Measured, Pair, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated
 from .evidence_mpoe import BLEU_2, LOSS, PERPLEXITY, perplexity
+from .evidence_mpop import ENDS
 from .row import OUTCOMES
 from .studies import Studied, Values, errors_of, levels_of, trends_of
 
@@ -127,11 +128,12 @@ _AT_DENSE_SIZE = 23
 """The first step of a recorded squeezing, from 0, after which there are no more parameters than in the dense model."""
 
 
-def _at_step(step: int, **recipes: str) -> Compared:
-    """Squeezed so far, on the rows of `select` that every step was measured on. recipes: task -> name, with a "{}"."""
+def _at_step(step: int, names: Iterable[str]) -> Compared:
+    """Squeezed so far, on the rows of `select` that every step was measured on. names: of recipes, with a "{}"."""
     pairs = []
-    for task, name in recipes.items():
-        dense = one(name.format("full"), f"scores | select | {task_named(task).main_metric}")
+    for name in names:
+        metric = task_named(recipe_named(name.format("full")).task).main_metric
+        dense = one(name.format("full"), f"scores | select | {metric}")
         pairs.append((one(name.format("squeezed"), f"extra | trace | steps | {step} | metric"), dense))
     return Compared(tuple(pairs), "higher", "squeezed - dense", among=("laptop",))  # elsewhere are other steps and rows
 
@@ -150,6 +152,8 @@ _FOUR_TIMES = "four times the updates for both"
 _UNMASKED = f"{_FOUR_TIMES}, and no gradient mask"
 
 _RATES = ("before the first result, two other learning rates for each",)
+_LONGER_THERE = ("1,000 rows of SST-2", "eight epochs there")
+_MPOP_FILES = ("mpop_rows.json", "learning_rates.json")
 _TWICE = "4,000 rows of SST-2 twice for both"
 _MORE_ROWS = ("4,000 rows of SST-2 once", "4,000 rows of SST-2 twice")
 _LONGER_OR_FASTER = ("twice the epochs on SST-2", "three times the learning rate there")
@@ -163,16 +167,21 @@ def _more_rows(rival: str, about: str) -> Remedy:
 
 REMEDIES: Mapping[str, Remedy] = {
     # MPOP
-    "mpop-eq6-same-effect": Remedy((_by_loss("mpop-eq6-same-effect", margin=0.01),), _RATES, ("learning_rates.json",)),
+    "mpop-eq6-same-effect": Remedy(
+        (_by_loss("mpop-eq6-same-effect", margin=0.01),), (*_LONGER_THERE, *_RATES), _MPOP_FILES
+    ),
     **{
-        id: Remedy((_by_loss(id),), _RATES, ("learning_rates.json",))
+        id: Remedy((_by_loss(id),), (*_LONGER_THERE, *_RATES), _MPOP_FILES)
         for id in ("mpop-tab3-lfa", "mpop-tab3-lfa-dense", "mpop-tab3-full-dense")
     },
     **{
         f"mpop-tab5-last-{layers}": Remedy(
             (_by_loss(f"mpop-tab5-last-{layers}"),),
-            ("before the first result, two other learning rates for the auxiliaries and for two layers",),
-            ("learning_rates.json",),
+            (
+                *_LONGER_THERE,
+                "before the first result, two other learning rates for the auxiliaries and for two layers",
+            ),
+            _MPOP_FILES,
         )
         for layers in (1, 2, 3)
     },
@@ -185,7 +194,7 @@ REMEDIES: Mapping[str, Remedy] = {
         (
             Again(
                 "a stop at the dense model's size, on the rows of every step",
-                _at_step(_AT_DENSE_SIZE, **{task: f"mpop-{task.lower()}-{{}}" for task in TASKS}),
+                _at_step(_AT_DENSE_SIZE, [f"mpop-{task.lower()}-{{}}" for task in TASKS]),
             ),
             Again(
                 "all cuts at once and as many updates after them",
@@ -209,7 +218,7 @@ REMEDIES: Mapping[str, Remedy] = {
     "mpop-tab4-rte": Remedy(
         (
             _by_loss("mpop-tab4-rte"),
-            Again("the rows of every step, at the last", _at_step(-1, RTE="mpop-rte-{}-albert-mini")),
+            Again("the rows of every step, at the last", _at_step(-1, [f"mpop-rte-{{}}{end}" for end in ENDS])),
         ),
     ),
     # MPOBERT
