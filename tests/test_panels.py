@@ -6,15 +6,18 @@ import base64
 import io
 import json
 import math
+import time
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 from mpolab import MPO, depth, make_plan
 from mpolab.allocation import allocate
+from mpolab.baselines import affordable_cpd_rank, cpd_flops
 from mpolab.errors import (
     BondError,
     DataError,
@@ -24,7 +27,7 @@ from mpolab.errors import (
     UnknownNameError,
 )
 from mpolab.expert_views import RoutingTrace
-from mpolab.panels import PANELS
+from mpolab.panels import PANELS, base, methods
 from mpolab.panels.base import SLOW
 from mpolab.panels.compression import kind_and_layer
 from mpolab.panels.probing import _limits
@@ -291,10 +294,73 @@ def test_the_order_of_settings_does_not_matter(bench):
     assert make(bench, bond_2=5, all=9).readout == make(bench, all=9, bond_2=5).readout
 
 
-def test_a_matrix_that_cannot_be_decomposed_says_so_in_the_panel():
-    panel = PANELS["bond"]({"good": SMALL["query"], "bad": torch.full((6, 6), float("nan"))}, matrix="good")
-    panel.controls["matrix"].value = "bad"  # as the browser does
-    assert "NaN" in panel.busy.value
+BAD = {
+    "NaN": (torch.full((6, 6), float("nan")), "NaN"),
+    "integers": (torch.ones(6, 6, dtype=torch.int64), "int64"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", ["bond", "error", "methods"])
+def test_a_matrix_that_cannot_be_decomposed_says_so_in_the_panel(name, bad):
+    matrix, says = BAD[bad]
+    panel = PANELS[name]({"good": SMALL["query"], "other": SMALL["odd"], bad: matrix}, matrix="good")
+    sliders(panel).popitem()[1].value = 0.2 if name == "methods" else 2
+    before, picture = panel.readout, panel.image.value
+    settings = {name: control.value for name, control in panel.controls.items()}
+    panel.controls["matrix"].set_state({"index": 2})  # as the browser does
+    assert says in panel.busy.value
+    assert {name: control.value for name, control in panel.controls.items()} == settings  # what is still shown
+    assert panel.readout == before and panel.image.value == picture
+    panel.controls["matrix"].set_state({"index": 1})
+    assert panel.busy.value == "" and panel.value("matrix") == "other" and panel.readout != before
+
+
+def test_a_file_that_is_gone_is_told_in_the_panel(bench, monkeypatch):
+    def gone(self):
+        raise FileNotFoundError("there is no record <here>")
+
+    panel = PANELS["bond"](bench, matrix="query", all=3)
+    monkeypatch.setattr(type(panel), "numbers", gone)
+    panel.controls["all"].value = 2
+    assert "no record &lt;here&gt;" in panel.busy.value and panel.value("all") == 3
+
+
+def test_slow_work_shows_on_stderr_until_the_panel_is_displayed(bench, monkeypatch, capsys):
+    panel_type = PANELS["bond"]
+    monkeypatch.setattr(base, "BAR_AFTER", 0.01)
+    monkeypatch.setattr(panel_type, "after_slow_change", lambda self: time.sleep(0.5))
+    panel = panel_type(bench, matrix="odd")
+    assert "working on odd" in capsys.readouterr().err
+    panel._repr_mimebundle_()
+    panel.set(matrix="query")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(base, "BAR_AFTER", 2.0)
+    panel_type(bench, matrix="odd")
+    assert capsys.readouterr().err == ""  # half a second is not slow
+
+
+def drawn_texts(panel) -> str:
+    return " ".join(text.get_text() for text in panel.draw(panel.numbers()).findobj(Text))
+
+
+def test_the_methods_panel_says_what_cpd_got_and_where_it_ends(bench, monkeypatch):
+    panel = PANELS["methods"](bench, matrix="FFN in", ratio=0.9)
+    cpd = panel.numbers()["here"]["CPD"]
+    assert len(cpd.errors) == 2 and cpd.error == min(cpd.errors)
+    assert f"(rank {cpd.rank}, best of 2 starts of 10 iterations)" in panel.readout
+    assert "CPD: best of 2 starts of 10 iterations" in drawn_texts(panel) and "left out" not in drawn_texts(panel)
+    monkeypatch.setattr(methods, "CPD_FLOPS", 20 * cpd_flops(make_plan((48, 24), 3), cpd.rank // 2))
+    panel = PANELS["methods"](SMALL, matrix="FFN in", ratio=0.9)
+    assert "CPD not computed here" in panel.readout and "left out from ratio 0.5 on: too slow" in drawn_texts(panel)
+
+
+def test_cpd_of_a_384x384_matrix_over_three_legs_is_left_out_nowhere():
+    plan = make_plan((384, 384), 3)
+    rank = int(methods.RATIOS[-1] * 384 * 384) // sum(plan.sizes)
+    assert len(methods.SEEDS) > 1
+    starts = len(methods.SEEDS)
+    assert affordable_cpd_rank(plan, methods.ITERATIONS, starts, flops=methods.CPD_FLOPS) >= rank
 
 
 # -- the panels of whole models ----------------------------------------------------------------------

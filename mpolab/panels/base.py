@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import gc
 import html
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
+from tqdm import tqdm
 from traitlets import TraitError
 
 from .. import viz
@@ -28,6 +30,7 @@ from ..workbench import Workbench
 # The controls that may decompose or read a record; all others are sliders and only look up.
 SLOW = ("matrix", "matrices", "record", "n", "method", "factors", "slow")
 STYLE = {"description_width": "initial"}
+BAR_AFTER = 2.0  # seconds of work before a panel that nobody sees yet says on stderr what it does
 
 
 class Panel(widgets.VBox):
@@ -39,6 +42,7 @@ class Panel(widgets.VBox):
 
     def __init__(self, source: object = None, **start: Any):
         super().__init__()
+        self._displayed, self._bar = False, None
         self.look_at(source)
         self._quiet = True
         self.controls: dict[str, Any] = self.make_controls()
@@ -109,11 +113,14 @@ class Panel(widgets.VBox):
                 for name in sorted(values, key=lambda name: (name not in SLOW, order.index(name))):
                     self._put(name, values[name])
             except Exception:
-                for name, value in before.items():
-                    self._put(name, value)
+                self._put_all(before)
                 raise
         self.refresh()
         return self
+
+    def _put_all(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            self._put(name, value)
 
     def _put(self, name: str, value: Any) -> None:
         """Moves one control, and those that depend on it."""
@@ -145,6 +152,7 @@ class Panel(widgets.VBox):
         with _no_collection():
             self.image.value = viz.png(self.draw(numbers))
         self._readout = self.line(numbers)
+        self._shown = {name: control.value for name, control in self.controls.items()}
 
     def value(self, name: str) -> Any:
         return self.controls[name].value
@@ -156,7 +164,10 @@ class Panel(widgets.VBox):
             with self._silently():
                 self._adapt(name)
             self.refresh()
-        except ValueError as problem:  # an exception in a callback would go unseen: the reader is told in the panel
+        # an exception in a callback would go unseen: the reader is told in the panel, which stays as it was
+        except (ValueError, TypeError, FileNotFoundError) as problem:
+            with self._silently():
+                self._put_all(self._shown)
             self.say(html.escape(str(problem)))
 
     def _adapt(self, name: str) -> None:
@@ -177,15 +188,29 @@ class Panel(widgets.VBox):
 
     @contextmanager
     def _working(self, text: str) -> Iterator[None]:
-        """Says that something slow goes on, in the panel itself; `say` changes the words meanwhile."""
+        """Says that something slow goes on, in the panel itself; `say` changes the words meanwhile.
+
+        Until the panel is displayed, where nobody could read that, a line on stderr says it after `BAR_AFTER` seconds.
+        """
+        self._bar = tqdm(bar_format="{desc} {elapsed}", delay=BAR_AFTER, leave=False, disable=self._displayed)
+        later = threading.Timer(BAR_AFTER + 0.1, self._bar.update)  # if nothing else is said until then
+        later.daemon = True
+        if not self._displayed:
+            later.start()
         self.say(text)
         try:
             yield
         finally:
+            later.cancel()
+            self._bar.close()
+            self._bar = None
             self.busy.value = ""
 
     def say(self, text: str) -> None:
         self.busy.value = f"<i>{text}</i>"
+        if self._bar is not None:
+            self._bar.set_description_str(text, refresh=False)
+            self._bar.update()
 
     def _known_control(self, name: str) -> str:
         if name not in self.controls:
@@ -203,6 +228,7 @@ class Panel(widgets.VBox):
         return value
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        self._displayed = True
         bundle = super()._repr_mimebundle_(**options) or {}
         bundle["text/plain"] = self.readout
         bundle["image/png"] = base64.b64encode(self.image.value).decode("ascii")
