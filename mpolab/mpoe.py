@@ -235,8 +235,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """End of a recipe's name -> (what it is, options)."""
 
-# The rate is the best of 5e-4, 1e-3 and 2e-3 for the dense model and for MPOE, on rows that choose, with a seed that is
-# not reported: `scripts/choose_settings.py experts`, results/experts_learning_rates.json.
+# The rate is the best of 5e-4, 1e-3 and 2e-3 for the dense model and for MPOE, and for MoE and Switch, on rows that
+# choose, with a seed that is not reported: `scripts/choose_settings.py experts` and `experts-rivals`,
+# results/experts_learning_rates.json and results/experts_rivals.json.
 _TRAIN = Settings(
     max_steps=100, batch_size=8, lr=1e-3, betas=(0.9, 0.95), max_length=128, warmup=10, precision="bf16", eval_every=50
 )

@@ -131,6 +131,10 @@ STUDIES = {
         "experts_rivals.json", "experts-{}", rates(("switch", "moe"), (5e-4, 1e-3, 2e-3)),
         {"dev": 20, "options": {"texts": 0, "snapshots": 1, "reach": False}}, lowest_loss,
     ),
+    "experts-glue-rivals": Study(
+        "experts_glue_rivals.json", "experts-glue-sst-2-{}", rates(("switch",), (3e-3, 1e-2, 3e-2)),
+        {"dev": 32, "select": 200}, best_accuracy,
+    ),
     "squeezing": Study(
         "squeezing_remedies.json", "mpop-sst-2-{}",
         {name: {"as before": AS_BEFORE, "eight updates a cut": {"options": {"tune_steps": 8}},

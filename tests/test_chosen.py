@@ -25,6 +25,7 @@ RATES = {
     "mpobert_learning_rates.json": ("table1-sst-2-{}", max),
     "experts_learning_rates.json": ("experts-{}", min),  # a loss
     "experts_glue_learning_rates.json": ("experts-glue-sst-2-{}", max),
+    "experts_rivals.json": ("experts-{}", min),
 }
 
 
