@@ -441,8 +441,7 @@ def _one_request(requests: dict) -> str | None:
 
 def _requested_bonds(bond: int | Sequence[int], plan: Plan) -> list[int]:
     """A cap or a list of n-1 bonds -> n+1 integers as asked for, not yet clipped."""
-    if isinstance(bond, torch.Tensor) and bond.dim() == 0:
-        bond = bond.item()
+    bond = _plain(bond)
     if _is_count(bond) and isinstance(bond, numbers.Integral):
         return [1, *[int(bond)] * (plan.n - 1), 1]
     inner = list(bond) if isinstance(bond, Iterable) and not isinstance(bond, str | bytes) else None
@@ -456,10 +455,14 @@ def _requested_bonds(bond: int | Sequence[int], plan: Plan) -> list[int]:
     return [1, *(int(d) for d in inner), 1]
 
 
+def _plain(value: object) -> object:
+    """A tensor or NumPy array without dimensions as the number that it holds; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
 def _is_count(value: object) -> bool:
     """A whole number of at least 1, of whatever numeric type (64.0 counts, True does not)."""
-    if isinstance(value, torch.Tensor) and value.dim() == 0:
-        value = value.item()
+    value = _plain(value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 1 and value % 1 == 0
 
 
@@ -474,7 +477,7 @@ def _choose(
     asked = _requested_bonds(requests["bond"], plan)
     bonds = [min(d, ceiling) for d, ceiling in zip(asked, ceilings)]
     clipped = tuple((k, asked[k], bonds[k]) for k in range(1, plan.n) if asked[k] > bonds[k])
-    if isinstance(requests["bond"], numbers.Integral) and len(clipped) < plan.n - 1:
+    if isinstance(_plain(requests["bond"]), numbers.Integral) and len(clipped) < plan.n - 1:
         clipped = ()  # an integer caps: some bonds lie below it by its very meaning
     return bonds, clipped
 

@@ -178,6 +178,15 @@ def test_requests_above_the_full_bond_are_clipped_and_it_says_so(method):
     assert mpo.truncate(bond=[2, 2, 2, 2]).truncate(bond=[3, 2, 2, 2]).clipped == ((1, 3, 2),)
 
 
+@pytest.mark.parametrize("make", [int, np.int64, np.uint8, np.array, torch.tensor])
+def test_a_cap_of_any_integer_type_clips_only_where_it_lies_above_all_bonds(gaussian, make):
+    mpo = MPO.decompose(gaussian(16, 16), rows=(2, 2, 2, 2), cols=(2, 2, 2, 2))  # full bonds 4, 16, 4
+    cut = mpo.truncate(bond=make(8))
+    assert cut.bonds == [1, 4, 8, 4, 1] and cut.clipped == ()
+    assert mpo.truncate(bond=[make(8), 8, 4]).clipped == ((1, 8, 4),)
+    assert mpo.truncate(bond=make(20)).clipped == ((1, 20, 4), (2, 20, 16), (3, 20, 4))
+
+
 def test_ratio_is_eq_5_with_the_padding():
     mpo = MPO.decompose(random((43, 47)), rows=(2, 2, 3, 2, 2), cols=(2, 3, 2, 2, 2))
     for some in (mpo, mpo.truncate(bond=3), mpo.truncate(ratio=0.3)):
