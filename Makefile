@@ -61,8 +61,8 @@ ifdef MODEL_PYTHON
 model:
 	@$(MODEL_PYTHON) scripts/install.py model $(MODEL_PYTHON)
 else
-model: $(INSTALLED) $(INSTALLED_MODEL)
-	@$(PY) scripts/install.py model $(PY)
+model: $(INSTALLED_MODEL)
+	@test -f $(INSTALLED_MODEL)
 endif
 
 clean:

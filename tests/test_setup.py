@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -114,6 +116,29 @@ def test_makefile_has_the_promised_targets_and_help_names_them():
 def test_makefile_refuses_an_unknown_scale():
     done = subprocess.run(["make", "check-scale", "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode and "laptop or gpu" in done.stdout
+
+
+def test_make_model_installs_once(tmp_path):
+    """In a copy whose scripts/install.py only notes that it was called."""
+    (tmp_path / "scripts").mkdir()
+    note = "import sys; open('calls', 'a').write(' '.join(sys.argv[1:]) + '\\n')"
+    for name in ("pyproject.toml", "constraints.txt", "environment.yml"):
+        (tmp_path / name).touch()
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "scripts" / "install.py").write_text(note)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    environment = {k: v for k, v in os.environ.items() if k not in ("CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "MAKEFLAGS")}
+
+    def make_model() -> subprocess.CompletedProcess:
+        return subprocess.run(["make", "model"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert make_model().returncode == 0 and make_model().returncode == 0
+    assert [call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()] == ["venv", "model"]
+    (tmp_path / ".venv" / ".installed-model").unlink()
+    (tmp_path / "scripts" / "install.py").write_text("raise SystemExit(1)")
+    os.utime(tmp_path / "scripts" / "install.py", (0, 0))  # older than .venv, which then stays
+    assert make_model().returncode and "not installed" in make_model().stdout
 
 
 def test_readme_starts_with_the_two_commands():
