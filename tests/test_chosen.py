@@ -48,6 +48,15 @@ def test_what_is_alike_has_the_rate_of_what_was_tried():
         assert RECIPES[name].at("laptop").settings.lr == RECIPES["table1-sst-2-albert-mini"].at("laptop").settings.lr
 
 
+def test_switch_on_glue_has_a_rate_of_its_own():
+    content = tried("experts_glue_rivals.json")
+    scores = content["scores"]["switch"]
+    assert len(scores) == 3 and content["task"] == "SST-2" and content["rows"]["select"] == 200
+    first, own = (RECIPES[f"experts-glue-sst-2-switch{end}"].at("laptop") for end in ("", "-own-rate"))
+    assert str(own.settings.lr) == max(scores, key=scores.get) != str(first.settings.lr)
+    assert dataclasses.replace(own.settings, lr=first.settings.lr) == first.settings and own.options == first.options
+
+
 def best(file, by):
     """{way: the label of its best try}, of three each, the first settings among them."""
     scores = tried(file)["scores"]
