@@ -79,10 +79,11 @@ def _decided(
     else:
         others, ours = again, evidence.ours(found)
     low, high = counts.difference.interval
+    looks = [each.ours(its, () if each is first else found.missing) for each, its in others]
     tried = [f"also tried, on rows that choose: {', '.join(remedy.tried)}"] if chose and last is first else []
     return Row(
         **about,
-        ours="; ".join([ours, *(each.ours(its) for each, its in others), *tried]),
+        ours="; ".join([ours, *looks, *tried]),
         interval=(float(f"{low:.4g}"), float(f"{high:.4g}")),
         seeds=counts.seeds,
         scale=counts.scale,
