@@ -10,7 +10,7 @@ from ..papers import printed, recomputed, table
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one, ways
-from .studies import Studied, exponents, levels_of, trends_of
+from .studies import Studied, centres_of, exponents, levels_of, trends_of
 
 _DEV, _TEST = "mpobert-tab1-dev", "mpobert-tab1-test"
 _NAMES = tuple(task.lower() for task in TASKS)
@@ -144,6 +144,14 @@ def _loss(first: str, second: str) -> Compared:
 
 EVIDENCE = {
     "mpobert-eq1-central": Arithmetic(formulas.central_share, "true of the FFN and of a whole layer"),
+    "mpobert-eq1-centres": Studied(
+        "weights_centres.json",
+        centres_of("error left", 8),
+        "python scripts/weights_study.py centres",
+        "about two minutes",
+        "lower",
+        "relative error left over (0.89 with either): with a neighbour's centre - with a random one",
+    ),
     "mpobert-eq2-bounded": Arithmetic(
         formulas.scalar_update, "the shared centre's part, which the corollary assumes away, grows with depth"
     ),

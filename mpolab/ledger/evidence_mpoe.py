@@ -14,6 +14,7 @@ from .compared import Compared, Measured, one
 
 _NLU, _NLG = "mpoe-tab1-nlu", "mpoe-tab1-nlg"
 LOSS, PERPLEXITY, BLEU_2 = (f"scores | test | {name}" for name in ("loss", "perplexity", "bleu_2"))
+_ENDS = ("0 up", "0 down", "3 up", "3 down")
 _WIKITEXT = ("WikiText-2/BLEU-2", "WikiText-2/BLEU-4")
 
 
@@ -143,7 +144,7 @@ def perplexity(first: str, second: str, about: str) -> Compared:
     return Compared((pair,), "lower", f"perplexity: {about}")
 
 
-def _glue(first: str, second: str, about: str) -> Compared:
+def glue(first: str, second: str, about: str) -> Compared:
     """Of T5, task by task, in the metrics of MPOE's tables."""
     wheres = {task: f"scores | dev | {metric}" for task, metric in AVERAGES["mpoe"].items()}
     pairs = tuple(
@@ -152,12 +153,27 @@ def _glue(first: str, second: str, about: str) -> Compared:
     return Compared(pairs, "higher", f"score: {about}")
 
 
+def apart(recipe: str, second: float | str = 0.5) -> Compared:
+    """How much of what experts learn apart lies in directions of the auxiliary tensors, less a share, or less another
+    number of the same records: "random" = the share of a change at random.
+    """
+    mine, other = (
+        Measured((recipe,), tuple(f"extra | auxiliary_share | layer {ends} | {what}" for ends in _ENDS))
+        for what in ("share", second)
+    )
+    about = "share of auxiliary tensors in what experts learn - "
+    about += "in a change at random" if isinstance(second, str) else f"{second:g}"
+    among = ("smoke", "laptop")  # elsewhere are other layers
+    return Compared(((mine, other if isinstance(second, str) else second),), "higher", about, among=among)
+
+
 EVIDENCE = {
     "mpoe-eq4-discard": Arithmetic(
         formulas.zero_gradient, "Adam goes on with its momentum; no gradient at all is meant"
     ),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),
     "mpoe-fig2-ratio": Arithmetic(formulas.ratio_of_sharing),
+    "mpoe-fig2-apart": apart("experts-without-sharing"),
     "mpoe-tab1-averages": Arithmetic(averages(_NLU, decimals=2)),
     "mpoe-tab1-sizes": Arithmetic(
         lambda: [
@@ -206,8 +222,8 @@ EVIDENCE = {
     "mpoe-tab1-bleu": Arithmetic(_gains),
     "mpoe-tab1-diversity": Arithmetic(_diverse, "higher, which is less diverse text"),
     "mpoe-tab1-more-experts-print": Arithmetic(_more_experts, "its perplexity is higher, and lower is better"),
-    "mpoe-tab1-t5": _glue("mpoe", "switch", "MPOE - Switch"),
-    "mpoe-tab1-t5-dense": _glue("mpoe", "dense", "MPOE - dense"),
+    "mpoe-tab1-t5": glue("mpoe", "switch", "MPOE - Switch"),
+    "mpoe-tab1-t5-dense": glue("mpoe", "dense", "MPOE - dense"),
     "mpoe-tab1-gpt2": perplexity("mpoe", "switch", "MPOE - Switch"),
     "mpoe-tab1-gpt2-moe": perplexity("mpoe", "moe", "MPOE - MoE"),
     "mpoe-tab1-gpt2-dense": perplexity("mpoe", "dense", "MPOE - dense"),

@@ -9,7 +9,7 @@ from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number, shares_of
 from .compared import Compared, Measured, one, ways
-from .studies import Studied, errors_of
+from .studies import Studied, errors_of, growth_of, spread_of
 
 ENDS = ("", *(f"-{name}" for name in FAMILIES))
 """Of the names of recipes for MiniLM, a BERT, and for models of other families."""
@@ -17,6 +17,8 @@ ENDS = ("", *(f"-{name}" for name in FAMILIES))
 _FOUR = ("sst-2", "mrpc", "rte", "sts-b")
 _THREE = ("sst-2", "mrpc", "rte")
 _LOW_RANK = ("python scripts/low_rank_study.py", "about a minute")
+_PLANS = ("python scripts/weights_study.py plans", "some seconds")
+_GROWTH = ("python scripts/weights_study.py growth", "about a minute")
 
 
 def _counted(what: str, table: str, row: str, column: str, ours: float, decimals: int = 1) -> Line:
@@ -127,6 +129,13 @@ EVIDENCE = {
     ),
     "mpop-alg1-exact": Arithmetic(formulas.left_to_right),
     "mpop-alg2-stop": Arithmetic(formulas.stopping, "the text stops at the first harmless step"),
+    "mpop-alg2-growth": Studied(
+        "weights_growth.json",
+        growth_of("error 0.1", 0, 1, 2, 3, 4),
+        *_GROWTH,
+        "higher",
+        "factor a layer by which the error of one layer grows (each cut to 0.1) - 1",
+    ),
     "mpop-tab1-little": Compared(
         ((_moved("FFN", "attention", level=2), 0.5),), "lower", "share that moved more than 1e-3, minus a half"
     ),
@@ -223,6 +232,23 @@ EVIDENCE = {
         *_LOW_RANK,
         "equal",
         "error at n = 3 - at n = 7, mean over four ratios",
+        0.05,
+    ),
+    # The margin is that of mpop-fig2-n, here as a share of the error: no error is above 1, so it is the stricter one.
+    "mpop-fig2-plans-n": Studied(
+        "weights_plans.json",
+        spread_of(0.5, "n = 3", "n = 5", "n = 7", "n = 9"),
+        *_PLANS,
+        "equal",
+        "(largest - smallest error) / mean of four n at ratio 0.5",
+        0.05,
+    ),
+    "mpop-fig2-plans": Studied(
+        "weights_plans.json",
+        spread_of(0.5),
+        *_PLANS,
+        "equal",
+        "(largest - smallest error) / mean of seven plans at ratio 0.5",
         0.05,
     ),
 }

@@ -176,7 +176,7 @@ def weights(path: Path, case: str) -> dict[str, Any]:
 def _by_seed(
     case: str, wanted: dict[str, Any], number: Callable[[list[dict[str, Any]]], tuple[float, float]]
 ) -> Callable[[Path], Values]:
-    """wanted: what a row must have at a key, one of several. number: of a seed's rows -> (first, second)."""
+    """wanted: key -> what a row has there, one of several. number: of a seed's rows -> (first, second)."""
 
     def values(path: Path) -> Values:
         content = weights(path, case)
@@ -191,14 +191,14 @@ def _by_seed(
     return values
 
 
-def spread_of(plans: Sequence[str], ratio: float) -> Callable[[Path], Values]:
-    """How far the errors of plans lie apart, (largest - smallest) / mean, and 0."""
+def spread_of(ratio: float, *plans: str) -> Callable[[Path], Values]:
+    """How far the errors of plans lie apart, (largest - smallest) / mean, and 0. plans: by default all of the study."""
 
     def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
         errors = [row["error"] for row in rows]
         return (max(errors) - min(errors)) / mean(errors), 0.0
 
-    return _by_seed("plans", {"plan": plans, "ratio": [ratio]}, number)
+    return _by_seed("plans", {"ratio": [ratio]} | ({"plan": plans} if plans else {}), number)
 
 
 def growth_of(level: str, *cut: int | str) -> Callable[[Path], Values]:

@@ -12,6 +12,12 @@ CLAIMS: tuple[Claim, ...] = (
         note="of attention's matrices it has less",
     ),
     Claim(
+        "mpobert-eq1-centres",
+        "With the centre of a neighbouring layer less of a matrix is left over than with a random centre.",
+        says="'share the central tensor across layers (capturing the essential information)'",
+        note="of layers that were trained apart; how much less would be enough to share it is not said",
+    ),
+    Claim(
         "mpobert-eq2-bounded",
         "With the scaled initialisation one update is bounded for any depth (scalar model).",
         says="O(1)",

@@ -22,6 +22,12 @@ CLAIMS: tuple[Claim, ...] = (
         says="0.19",
     ),
     Claim(
+        "mpoe-fig2-apart",
+        "Most of what experts learn lies in directions of the auxiliary tensors.",
+        says="'the central tensors of different experts [...] are likely to be very similar'",
+        note="the paper calls it a speculation; of experts that share nothing, to first order",
+    ),
+    Claim(
         "mpoe-tab1-averages",
         "The averages are the means of their rows (T5).",
         in_column("mpoe-tab1-nlu", "Avg.", "T5-Large +MPOE", "T5-Base +MPOE"),

@@ -44,6 +44,12 @@ CLAIMS: tuple[Claim, ...] = (
         note="the listing is meant",
     ),
     Claim(
+        "mpop-alg2-growth",
+        "An error made in one layer is amplified by the later ones.",
+        says="'accumulated and amplified exponentially by the number of layers'",
+        note="accumulated is something else: every layer that is cut adds an error of its own",
+    ),
+    Claim(
         "mpop-tab1-little",
         "Most parameters vary little in fine-tuning: fewer than half by more than 1e-3.",
         ("mpop-tab1 | Feed-forward | (1e-3,inf)", "mpop-tab1 | Self-attention | (1e-3,inf)"),
@@ -211,5 +217,17 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-fig2-n",
         "The error is about the same for n = 3, 5 and 7.",
         says="'relatively stable with respect to the number of local tensors'",
+    ),
+    Claim(
+        "mpop-fig2-plans-n",
+        "Plans with n = 3, 5, 7 and 9 leave almost the same error.",
+        says="'different decomposition plans always lead to almost the same results'",
+        note="almost the same is taken to be within 5 % of the error",
+    ),
+    Claim(
+        "mpop-fig2-plans",
+        "Plans with other orders of the factors leave almost the same error, too.",
+        says="'different decomposition plans always lead to almost the same results'",
+        note="what makes a plan different is not said; padding is its example",
     ),
 )

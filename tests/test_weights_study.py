@@ -1,0 +1,227 @@
+"""The study of weights: its statistics by hand, files that are not whole, the script on a tiny model, its records."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mpolab import ledger, runs
+from mpolab.errors import CheckpointError, LedgerError
+from mpolab.ledger.remedies import REMEDIES
+from mpolab.ledger.studies import EVERY_LAYER, centres_of, growth_of, spread_of, weights
+from mpolab.mpo import MPO
+from mpolab.plans import make_plan
+from mpolab.pretrained import Pretrained
+from tests.small import tiny_model, tiny_tokenizer
+
+ROOT = Path(__file__).parents[1]
+
+ROWS = {
+    "plans": [
+        {"plan": plan, "ratio": ratio, "error": ratio * error}
+        for plan, error in (("a", 0.4), ("b", 0.6), ("c", 0.8))
+        for ratio in (1.0, 0.5)
+    ],
+    "growth": [
+        {"level": "fine", "cut": 0, "errors": [1, 2, 8]},
+        {"level": "fine", "cut": 1, "errors": [3, 3]},
+        {"level": "fine", "cut": EVERY_LAYER, "errors": [1, 4, 9]},
+        {"level": "deep", "cut": 0, "errors": [1, 1, 1]},
+    ],
+    "centres": [
+        {"kind": kind, "measure": "error left", "rounds": 8, "layer": layer, "random": 0.9}
+        for kind, layer in (("query", 0.8), ("FFN in", 0.6))
+    ],
+}
+
+
+def write(path, of, rows=None, **changes):
+    rows = [{"seed": seed, **row} for seed in (0, 1, 2) for row in ROWS[of]] if rows is None else rows
+    about = {"format": "mpolab.weights/1", "case": of, "scale": "few", "seeds": [0, 1, 2], "rows": rows}
+    path.write_text(json.dumps({**about, **changes}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("case", "values", "first", "second"),
+    [
+        ("plans", spread_of(0.5, "a", "b"), 0.4, 0),  # (0.3 - 0.2) / 0.25
+        ("plans", spread_of(0.5), 2 / 3, 0),  # (0.4 - 0.2) / 0.3
+        ("growth", growth_of("fine", 0, 1), 2, 1),  # the cube root of 2 x 4 x 1
+        ("growth", growth_of("fine", 0), 8**0.5, 1),
+        ("growth", growth_of("fine", EVERY_LAYER), 3, 1),
+        ("growth", growth_of("deep", 0), 1, 1),
+        ("centres", centres_of("error left", 8), 0.7, 0.9),
+    ],
+)
+def test_a_number_of_a_seed_by_hand(tmp_path, case, values, first, second):
+    one, other, seeds, scale = values(write(tmp_path / "study.json", case))
+    assert list(one) == pytest.approx([first] * 3) and list(other) == pytest.approx([second] * 3)
+    assert (seeds, scale) == ([0, 1, 2], "few")
+
+
+def test_seeds_are_kept_apart(tmp_path):
+    rows = [{"seed": seed, **row} for seed in (0, 1, 2) for row in ROWS["centres"]]
+    rows[4]["layer"] = 0.2  # the second seed's query comes third
+    first, *_ = centres_of("error left", 8)(write(tmp_path / "study.json", "centres", rows))
+    assert first == pytest.approx([0.7, 0.7, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("case", "values", "says"),
+    [
+        ("plans", spread_of(0.5, "a", "d"), "no plan 'd'"),
+        ("plans", spread_of(0.3), "no ratio 0.3"),
+        ("growth", growth_of("fine", 0, 2), "no cut 2"),
+        ("growth", growth_of("deep", 1), "no level 'deep'"),
+        ("centres", centres_of("error left", 9), "no measure 'error left'"),
+    ],
+)
+def test_what_a_study_lacks_is_named(tmp_path, case, values, says):
+    with pytest.raises(LedgerError, match=says):
+        values(write(tmp_path / "study.json", case))
+
+
+def test_a_study_of_weights_must_be_whole(tmp_path):
+    path = tmp_path / "study.json"
+    every = [{"seed": seed, **row} for seed in (0, 1, 2) for row in ROWS["growth"]]
+    assert len(weights(write(path, "growth"), "growth")["rows"]) == 12
+    for rows, changes, says in (
+        (None, {"format": "mpolab.low_rank/1"}, "its format is 'mpolab.low_rank/1'"),
+        (None, {"case": "plans"}, "of 'plans'"),
+        ([], {"seeds": []}, "not enough values"),
+        (None, {"seeds": [0, 1]}, "2"),
+        (None, {"seeds": [0, 1, 2, 3]}, "not the same rows"),
+        (every[:-1], {}, "not the same rows"),
+        ([], {}, "not the same rows"),
+        ([*every[:-1], {**every[-1], "errors": [1, 1]}], {}, "not the same rows"),
+        ([{**row, "errors": [1]} for row in every], {}, "make no step"),
+        ([{**row, "errors": 1} for row in every], {}, "not iterable"),
+        ([*every[:-1], {**every[-1], "errors": [1, 0, 1]}], {}, "no numbers above 0"),
+        ([*every[:-1], {**every[-1], "errors": [1, float("nan"), 1]}], {}, "no numbers above 0"),
+        ([*every[:-1], {"seed": 2, "level": "deep", "cut": 0}], {}, "errors"),
+    ):
+        with pytest.raises(CheckpointError, match=rf"study.json.*{says}.*weights_study.py growth again"):
+            weights(write(path, "growth", rows, **changes), "growth")
+    for text in ("", "{}", "[]", path.read_text()[:-9]):
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match="no whole study of weights"):
+            growth_of("fine", 0)(path)
+
+
+# -- the script ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def script(monkeypatch):
+    spec = importlib.util.spec_from_file_location("weights_study", ROOT / "scripts" / "weights_study.py")
+    found = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, found)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_the_script_writes_files_that_can_be_read(script, tmp_path, monkeypatch):
+    model = tiny_model("BertModel", seed=3).eval()
+    monkeypatch.setattr(
+        script, "load_pretrained", lambda _: Pretrained("tiny", "folder", "nowhere", model, tiny_tokenizer())
+    )
+    monkeypatch.setattr(script, "sentences", lambda _: ["a good dog", "it is bad"])  # short enough for it
+    monkeypatch.setattr(script, "SEEDS", (0,))  # layers 0 and 1
+    monkeypatch.setenv("MPOLAB_RESULTS", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["weights_study.py"])
+    before = {name: value.clone() for name, value in model.double().state_dict().items()}
+    script.main()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items()), "left as it was"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"weights_{c}.json" for c in sorted(script.CASES)]
+    for case in script.CASES:
+        content = weights(tmp_path / f"weights_{case}.json", case)
+        assert content["command"] == f"python scripts/weights_study.py {case}" and content["versions"]["torch"]
+    (spread,), _, _, _ = spread_of(0.5)(tmp_path / "weights_plans.json")
+    assert 0 <= spread < 1
+    rows = weights(tmp_path / "weights_growth.json", "growth")["rows"]
+    assert [row["cut"] for row in rows] == [0, EVERY_LAYER] * 3 and all(len(row["errors"]) == 2 for row in rows)
+    assert rows[0]["errors"][0] == rows[1]["errors"][0], "behind layer 0 later cuts are not felt"
+    monkeypatch.setattr(sys, "argv", ["weights_study.py", "centre"])
+    with pytest.raises(SystemExit):
+        script.main()
+
+
+def test_sentences_are_drawn_anew_for_every_seed(script):
+    assert len(set(script.sentences(0))) == 16 and script.sentences(0) == script.sentences(0)
+    assert not set(script.sentences(0)) & set(script.sentences(1))
+
+
+def test_a_folded_matrix_is_its_centre_turned_back(script, gaussian):
+    """At full bonds auxiliary tensors are rotations: the centre between them is the matrix, folded."""
+    matrix = gaussian(32, 24)
+    mpo = MPO.decompose(matrix)
+    left, right = torch.ones(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    for core in mpo.cores[: mpo.plan.centre]:
+        left = torch.einsum("xa,aijb->xijb", left, core).reshape(-1, core.shape[3])
+    for core in reversed(mpo.cores[mpo.plan.centre + 1 :]):
+        right = torch.einsum("aijb,bx->aijx", core, right).reshape(core.shape[0], -1)
+    whole = torch.einsum("xa,aijb,by->xijy", left, mpo.central, right)
+    folded = script.folded(matrix, make_plan((32, 24)))
+    assert torch.allclose(folded, whole.flatten(1, 2), atol=1e-10)
+
+
+def test_what_can_be_reached_is_reached(script, gaussian):
+    a, x, y = gaussian(4, 15).reshape(4, 3, 5), gaussian(4, 4, seed=1), gaussian(5, 5, seed=2)
+    assert script.reached(a, torch.einsum("ml,lar->mar", x, a), (1,))[0] < 1e-10
+    assert script.reached(a, torch.einsum("ml,lar,rs->mas", x, a, y), (1,), y)[0] < 1e-10
+    turned = torch.linalg.qr(x).Q
+    (first,), last = script.rotated(a, torch.einsum("ml,lar->mar", turned, a), (1,))
+    assert first == pytest.approx(1) and torch.allclose(last, torch.eye(5, dtype=torch.float64), atol=1e-8)
+    other = gaussian(4, 15, seed=3).reshape(4, 3, 5)
+    errors, (cosines, _) = script.reached(a, other, (1, 5)), script.rotated(a, other, (1, 5))
+    assert errors[0] >= errors[1] and cosines[0] <= cosines[1]  # no round makes it worse
+    assert errors[1] ** 2 < 1 - cosines[1] ** 2  # rotations, and a factor, are among all matrices
+
+
+# -- its records -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("id", "pairs"),
+    [
+        ("mpop-fig2-plans-n", 5),
+        ("mpop-fig2-plans", 5),
+        ("mpop-alg2-growth", 5),
+        ("mpobert-eq1-centres", 5),
+        ("mpoe-fig2-apart", 3),
+    ],
+)
+def test_the_evidence_has_a_pair_a_seed(id, pairs):
+    every = [ledger.EVIDENCE[id], *(again.evidence for again in (REMEDIES[id].again if id in REMEDIES else ()))]
+    for evidence in every:
+        found = evidence.found(ROOT / "results")
+        assert found.difference.pairs == pairs and found.seeds == tuple(range(pairs))
+
+
+def test_what_the_rows_say_in_words_is_what_was_measured():
+    first, second, *_ = ledger.EVIDENCE["mpobert-eq1-centres"].values(ROOT / "results" / "weights_centres.json")
+    assert {f"{value:.2f}" for value in (*first, *second)} == {"0.89"} and "0.89" in (
+        ledger.EVIDENCE["mpobert-eq1-centres"].about
+    )
+    rows = weights(ROOT / "results" / "weights_growth.json", "growth")["rows"]
+    for row in rows:
+        if row["level"] == "error 0.1" and row["cut"] != EVERY_LAYER:
+            *before, last = [b > a for a, b in zip(row["errors"], row["errors"][1:])]
+            assert last and not any(before)
+    plans = weights(ROOT / "results" / "weights_plans.json", "plans")["rows"]
+    apart, above = [], []
+    for seed in range(5):
+        errors = {row["plan"]: row["error"] for row in plans if (row["seed"], row["ratio"]) == (seed, 0.5)}
+        odd = errors.pop("n = 5, rows rise, cols fall")
+        apart.append((max(errors.values()) - min(errors.values())) / (sum(errors.values()) / 6))
+        above.append(odd / max(errors.values()) - 1)
+    assert [round(100 * value) for value in (min(apart), max(apart), min(above), max(above))] == [5, 7, 4, 11]
+    for seed in range(3):
+        shares = runs.load(ROOT / "results" / "experts-without-sharing" / f"laptop-seed{seed}.json").extra
+        assert all(round(100 * share["numbers"]) == 15 for share in shares["auxiliary_share"].values())
