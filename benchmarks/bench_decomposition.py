@@ -1,4 +1,4 @@
-"""Speed and memory of `MPO.decompose` and of what comes after it, beside the peers of peers.py.
+"""Speed and memory of `MPO.decompose` and of what comes after it, beside the peers of peers.py; the panels' redraws.
 
     make bench          or  python -m mpolab bench [--quick] [--only ...]  or  python benchmarks/bench_decomposition.py
 
@@ -42,8 +42,8 @@ RATIOS = (None, 0.1, 0.3, 0.5)  # None: full bonds
 ALPHA = 0.5  # the synthetic spectra fall as k^-ALPHA
 PAUSE = 0.01  # seconds between calls, for the threads of the contender before to go to sleep
 SAME_ERROR = 1.01, 3e-5  # as good as ours: at most 1 % above it, or float32 rounding through a chain of cores
-KEEP = 3  # peers that go on where time is short
-SECTIONS = ("decompose", "memory", "reuse")
+KEEP, KEEP_EXACT = 3, 2  # peers, and exact ones among them, that go on where time is short
+SECTIONS = ("decompose", "memory", "reuse", "redraw")
 
 
 # -- the matrices --------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ MATRICES: dict[str, tuple[str, Callable[[], torch.Tensor]]] = {
         lambda: _minilm("embeddings.word_embeddings.weight"),
     ),
 }
-LARGE = 5_000_000  # entries above which a case gets no warm-up run of its own, and a larger share of the time
+LARGE = 5_000_000  # entries above which a case gets a larger share of the time
 
 
 @lru_cache(maxsize=1)
@@ -240,11 +240,14 @@ def timed(call: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - start, result
 
 
-def in_turns(calls: dict[str, Callable[[], object]], repeats: int, budget: float, warm: bool) -> Iterator[tuple]:
+def in_turns(
+    calls: dict[str, Callable[[], object]], repeats: int, budget: float, warm: bool, exact: Sequence[str] = ()
+) -> Iterator[tuple]:
     """A B C A B C ...: yields (name, seconds, result), the result in the first round only.
 
     At least three rounds, and up to `repeats` while `budget` seconds last. Where three rounds of everybody would cost
-    more than that, only ours and the `KEEP` fastest peers of the first round go on; the others' one run stands.
+    more than that, only ours, the `KEEP` fastest peers of the first round and the `KEEP_EXACT` fastest `exact` ones go
+    on; the others' one run stands.
     """
     first: dict[str, float] = {}
     if warm:
@@ -258,8 +261,9 @@ def in_turns(calls: dict[str, Callable[[], object]], repeats: int, budget: float
         del result
     kept = list(calls)
     if 2 * sum(first.values()) > budget:
-        fastest = sorted((name for name in calls if name != OURS), key=first.get)[:KEEP]
-        kept = [name for name in calls if name == OURS or name in fastest]
+        fastest = sorted((name for name in calls if name != OURS), key=first.get)
+        going = {OURS, *fastest[:KEEP], *[name for name in fastest if name in exact][:KEEP_EXACT]}
+        kept = [name for name in calls if name in going]
     round_time = sum(first[name] for name in kept)
     for done in range(1, repeats):
         if done >= 3 and time.perf_counter() - began + round_time > budget:
@@ -325,8 +329,9 @@ def decompose_case(name: str, ratio: float | None, repeats: int, budget: float, 
     find = {peer.name: peer for peer in present}
     times: dict[str, list[float]] = {name: [] for name in calls}
     errors: dict[str, float] = {}
-    warm = ratio is None and matrix.numel() <= LARGE  # once per matrix; buffers and code paths are the same afterwards
-    for contender, seconds, result in in_turns(calls, repeats, budget, warm):
+    warm = ratio is None  # once per matrix; buffers and code paths are the same afterwards
+    exact_peers = [peer.name for peer in present if peer.exact]
+    for contender, seconds, result in in_turns(calls, repeats, budget, warm, exact_peers):
         times[contender].append(seconds)
         if result is not None:
             cores = result.cores if contender == OURS else find[contender].cores(result, plan)
@@ -633,7 +638,9 @@ def _chosen(only: str | None, quick: bool, parser: argparse.ArgumentParser) -> t
     unknown = [part for part in asked if part not in SECTIONS and part not in MATRICES]
     if unknown:
         parser.error(f"--only: unknown {', '.join(unknown)}; sections {', '.join(SECTIONS)}; {', '.join(MATRICES)}")
-    sections = [part for part in SECTIONS if part in asked] or list(SECTIONS)
+    sections = [part for part in SECTIONS if part in asked]
+    if not sections:  # the panels have a matrix of their own, which is none of those one may ask for
+        sections = [part for part in SECTIONS if part != "redraw" or not asked]
     default = ["768x768", "3072x768", "minilm-attention"] if quick else list(MATRICES)
     return sections, [part for part in MATRICES if part in asked] or default
 
@@ -650,7 +657,7 @@ def _command(arguments: Sequence[str]) -> str:
 
 def run(sections: Sequence[str], names: Sequence[str], quick: bool, repeats: int | None, command: str) -> dict:
     began = time.perf_counter()
-    record: dict = {"machine": machine(command), "peers": {}, "decompose": [], "memory": [], "reuse": []}
+    record: dict = {"machine": machine(command), "peers": {}, "decompose": [], "memory": [], "reuse": [], "redraw": []}
     described, present = record["machine"], []
     rates = described["gemm"][str(described["threads"])]
     print("# mpolab benchmarks\n")
@@ -684,14 +691,15 @@ def run(sections: Sequence[str], names: Sequence[str], quick: bool, repeats: int
             "Exact peers compute singular values to the accuracy of float32. A peer counts if its error is at most 1 %"
         )
         print(
-            f"above ours, or below {SAME_ERROR[1]:g}. * one run: not among the {KEEP} fastest. - not run (see README)."
+            f"above ours, or below {SAME_ERROR[1]:g}. * one run: not among the {KEEP} fastest, nor the {KEEP_EXACT} "
+            "fastest exact ones. - not run (see README)."
         )
         warm = torch.randn(96, 96, generator=torch.Generator().manual_seed(0))
         warm_plan = make_plan(warm.shape)
         for peer in present:  # lazy imports and just-in-time compilation
             peer.run(warm, warm_plan, list(warm_plan.full_bonds))
         for name in available:
-            ratios = (None, 0.3) if quick or name == "minilm-embedding" else RATIOS
+            ratios = (None, 0.3) if quick else RATIOS
             large = matrix_named(name).numel() > LARGE
             budget = 2.0 if quick else 14.0 if large else 4.0
             cases: list[dict] = []
@@ -714,6 +722,10 @@ def run(sections: Sequence[str], names: Sequence[str], quick: bool, repeats: int
             cases = reuse_case(name, max(3, repeats or (5 if quick or large else 15)), rates)
             print_reuse(name, cases)
             record["reuse"] += cases
+    if "redraw" in sections:
+        import bench_redraw  # ipywidgets and matplotlib, which nothing before needs
+
+        record["redraw"] = bench_redraw.measure(*[(384, 1536), 5] if quick else [])
     record["machine"]["load_after"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     record["seconds"] = round(time.perf_counter() - began, 1)
     print(f"\n{record['seconds']:.0f} s in all.")
