@@ -87,7 +87,7 @@ FINDINGS: dict[str, str] = {
     "a difference at all. They have been trained apart for 640 updates, which may be too few to sort themselves.",
     "mpoe-fig2-apart": "Auxiliary tensors have 15 % of all directions, and what experts learn lies in theirs to 15 %, "
     "half a point more than a change at random. After four times the updates it is no more.",
-    "mpoe-tab1-t5": "On SST-2 both are fourteen points or more above the majority class and no further apart than "
+    "mpoe-tab1-t5": "On SST-2 both are a dozen points or more above the majority class and no further apart than "
     "their seeds; on MRPC, RTE and STS-B a small T5 learns next to nothing from a thousand rows, so that nine of the "
     "twelve pairs compare floors. The printed gain of two thirds of a point is a fifth of what such pairs can show.",
     "mpoe-tab1-t5-dense": "Experts and the dense model are no further apart than their seeds, and on three of the "
