@@ -1,5 +1,6 @@
 # Needs Python >= 3.11, pip and make. Everything is installed into .venv; `make help` lists the targets.
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -36,7 +37,8 @@ help:
 run: check-scale $(INSTALLED) $(INSTALLED_MODEL)
 	@$(PY) scripts/run_notebooks.py --out build
 
-# One pytest call for both, so that its last line counts them all and an empty notebooks/ is no error.
+# One pytest call for both, so that its last line counts them all and an empty notebooks/ is no error. Files are shared
+# out among WORKERS processes, each whole, since the cells of a notebook need each other.
 # ruff's verdict is kept for the end: a style slip should not hide what the tests say.
 test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
@@ -44,7 +46,8 @@ test: export MPLBACKEND := Agg
 test: $(INSTALLED) $(INSTALLED_MODEL)
 	@status=0; \
 	$(PY) -m ruff check . || status=1; \
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 tests notebooks || status=1; \
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		tests notebooks || status=1; \
 	exit $$status
 
 lab: $(INSTALLED) $(INSTALLED_MODEL)
