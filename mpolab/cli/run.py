@@ -27,10 +27,10 @@ recipe with every reported seed, except those that have a record; what they are 
 and what they would cost at the largest scale and with the paper's models, is said before, and the
 verdicts after it (`mpolab ledger` has all). --dry-run says what would be run, and runs nothing. As
 many runs go on at once as cores and memory allow, each in a process of its own, memory by the peaks
-in the recipes' own records; --jobs N takes up to N. One that fails does not stop the others. --processes N gives
-each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does. Studies, which some
-items have beside recipes or in place of them, come after the runs, one by one; an item that
-arithmetic decides has nothing to run, and its claims are worked out.
+in the recipes' own records; --jobs N takes up to N. One that fails does not stop the others.
+--processes N gives each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does.
+Studies, which some items have beside recipes or in place of them, come after the runs, one by one;
+an item that arithmetic decides has nothing to run, and its claims are worked out.
 
 A run that was interrupted goes on from its last checkpoint when it is asked for again, on the same
 rows; --force starts anew. A recipe of a real task needs that task's rows. With --source offline it
@@ -68,9 +68,7 @@ def add(commands: Any) -> None:
     choose_recipe(parser)  # the scales are explained below
     parser.add_argument("--force", action="store_true", help="run anew, and replace the record if there is one")
     parser.add_argument("--dry-run", action="store_true", help="of an item: say what would be run, and run nothing")
-    parser.add_argument(
-        "--jobs", metavar="N", type=_jobs, help="of an item: runs at once, or auto (default: auto where it can be told)"
-    )
+    parser.add_argument("--jobs", metavar="N", type=_jobs, help="of an item: runs at once (default: auto, as fit)")
     parser.add_argument("--processes", metavar="N", type=positive(int), default=1, help="of each training (default: 1)")
     parser.add_argument("--json", action="store_true", help="with --list a list of objects, else the record")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and nothing else on stderr")
