@@ -136,9 +136,10 @@ def ablated(first: str, second: str, tasks: Sequence[str] = ("sst-2", "rte", "mr
     return ways(f"table45-{{task}}-{first}{end}", f"table45-{{task}}-{second}{end}", tasks, "higher", about)
 
 
-def _loss(first: str, second: str) -> Compared:
+def hidden_loss(first: str, second: str, end: str = "") -> Compared:
+    """Two ways to begin in Figure 3. end: of the recipes' names."""
     where = "scores | test | mlm_loss"
-    pair = one(f"fig3-{first}", where), one(f"fig3-{second}", where)
+    pair = one(f"fig3-{first}{end}", where), one(f"fig3-{second}{end}", where)
     return Compared((pair,), "lower", f"loss on hidden tokens, nats: {first} - {second}")
 
 
@@ -279,8 +280,8 @@ EVIDENCE = {
         ],
         "five times as many, unless 'all' are the four of Table 1",
     ),
-    "mpobert-fig3-scratch": _loss("decomposed", "scratch"),
-    "mpobert-fig3-continued": _loss("decomposed", "continued"),
+    "mpobert-fig3-scratch": hidden_loss("decomposed", "scratch"),
+    "mpobert-fig3-continued": hidden_loss("decomposed", "continued"),
     "mpobert-fig4-bert": Studied(
         "probing_trend.json",
         levels_of("minilm"),

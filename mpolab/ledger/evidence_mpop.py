@@ -14,7 +14,7 @@ from .studies import Studied, errors_of, growth_of, spread_of
 ENDS = ("", *(f"-{name}" for name in FAMILIES))
 """Of the names of recipes for MiniLM, a BERT, and for models of other families."""
 
-_FOUR = ("sst-2", "mrpc", "rte", "sts-b")
+FOUR = ("sst-2", "mrpc", "rte", "sts-b")
 _THREE = ("sst-2", "mrpc", "rte")
 _LOW_RANK = ("python scripts/low_rank_study.py", "about a minute")
 _PLANS = ("python scripts/weights_study.py plans", "some seconds")
@@ -125,7 +125,7 @@ EVIDENCE = {
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
     "mpop-eq6-same-effect": ways(
-        "mpop-{task}-lfa", "mpop-{task}-full-mpo", _FOUR, "equal", "centres frozen - all tensors", margin=1.0
+        "mpop-{task}-lfa", "mpop-{task}-full-mpo", FOUR, "equal", "centres frozen - all tensors", margin=1.0
     ),
     "mpop-alg1-exact": Arithmetic(formulas.left_to_right),
     "mpop-alg2-stop": Arithmetic(formulas.stopping, "the text stops at the first harmless step"),
@@ -164,12 +164,12 @@ EVIDENCE = {
     "mpop-tab3-larger-gains": Arithmetic(_larger_gains),
     "mpop-tab3-small-sets": Arithmetic(_small_sets),
     "mpop-tab3-overfit": Arithmetic(_over_fitted, "on RTE the large model is far ahead of ALBERT"),
-    "mpop-tab3-lfa": ways("mpop-{task}-lfa", "mpop-{task}-full-mpo", _FOUR, "higher", "centres frozen - all tensors"),
-    "mpop-tab3-lfa-dense": ways("mpop-{task}-lfa", "mpop-{task}-full", _FOUR, "higher", "centres frozen - dense"),
-    "mpop-tab3-full-dense": ways("mpop-{task}-full-mpo", "mpop-{task}-full", _FOUR, "higher", "all tensors - dense"),
-    "mpop-tab3-squeezed-dense": ways("mpop-{task}-squeezed", "mpop-{task}-full", _FOUR, "higher", "squeezed - dense"),
+    "mpop-tab3-lfa": ways("mpop-{task}-lfa", "mpop-{task}-full-mpo", FOUR, "higher", "centres frozen - all tensors"),
+    "mpop-tab3-lfa-dense": ways("mpop-{task}-lfa", "mpop-{task}-full", FOUR, "higher", "centres frozen - dense"),
+    "mpop-tab3-full-dense": ways("mpop-{task}-full-mpo", "mpop-{task}-full", FOUR, "higher", "all tensors - dense"),
+    "mpop-tab3-squeezed-dense": ways("mpop-{task}-squeezed", "mpop-{task}-full", FOUR, "higher", "squeezed - dense"),
     "mpop-tab3-squeezing": ways(
-        "mpop-{task}-squeezed", "mpop-{task}-straight", _FOUR, "higher", "squeezed - cut at once"
+        "mpop-{task}-squeezed", "mpop-{task}-straight", FOUR, "higher", "squeezed - cut at once"
     ),
     "mpop-tab4-wnli": Arithmetic(
         lambda: [shares_of(71, value) for value in (56.3, printed("mpop-tab4", "MobileBERT", "WNLI"))],
