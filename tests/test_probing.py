@@ -971,11 +971,11 @@ def test_a_study_of_trends_goes_on_where_it_stopped(tmp_path, monkeypatch, token
     monkeypatch.setattr(sys, "argv", argv)
     real, ran = script.probed, []
 
-    def stops(found, model, seed, tasks):
+    def stops(found, model, seed, tasks, pooling):
         if len(ran) == 3:
             raise KeyboardInterrupt
         ran.append((model, seed))
-        return real(found, model, seed, tasks)
+        return real(found, model, seed, tasks, pooling)
 
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
         interrupted.setattr(script, "probed", stops)
@@ -1008,3 +1008,29 @@ def test_a_study_of_trends_goes_on_where_it_stopped(tmp_path, monkeypatch, token
     with pytest.raises(SystemExit):
         script.main()
     assert "other sizes" in capsys.readouterr().err and out.read_bytes() == before
+
+
+def test_settings_of_a_study_of_trends_are_chosen_by_what_probes_read_on_dev(tmp_path, monkeypatch, tokenizer, bank):
+    model = str(tmp_path / "one")
+    tiny_model("BertModel").save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    script, out = script_named("trend_study"), tmp_path / "tries.json"
+    assert script.SEED_TO_CHOOSE not in script.SEEDS and set(script.CHOOSING) < set(script.MODELS)
+    assert script.TRIES["as before"] == {"train": script.SIZES["train"], "pooling": script.POOLING}
+    monkeypatch.setattr(script, "CHOOSING", (model,))
+    monkeypatch.setattr(script, "SIZES", {"train": 30, "dev": 20, "test": 20})
+    monkeypatch.setattr(
+        script, "TRIES", {"a": {"train": 30, "pooling": "mean"}, "b": {"train": 30, "pooling": "first"}}
+    )
+    monkeypatch.setattr(script, "refuse_paths", lambda content: None)  # the model's name is a path here
+    monkeypatch.setattr(sys, "argv", ["trend_study.py", "--data-dir", str(bank), "--choose", "--out", str(out)])
+    script.main()
+    content = json.loads(out.read_text())
+    assert content["seed"] == script.SEED_TO_CHOOSE and content["rows"] == {"dev": 20}
+    tasks, loaded = script.tasks_of(script.SEED_TO_CHOOSE, script.SIZES, bank), load_pretrained(model)
+    for label, pooling in (("a", "mean"), ("b", "first")):
+        result = probe(
+            loaded.model, loaded.tokenizer, tasks, seed=script.SEED_TO_CHOOSE, pooling=pooling, kinds=["linear"]
+        )
+        best = [max(score.dev for score in task.scores if score.layer > 0) for task in result.tasks]
+        assert content["scores"][model][label] == pytest.approx(100 * sum(best) / len(best), abs=1e-3)

@@ -121,12 +121,26 @@ def _by_loss(id: str, *tasks: str, margin: float = 0.0) -> Again:
     return _by("the loss on the same rows, lower being better", id, *wheres, direction=direction, margin=margin)
 
 
+_TRENDS_TRIED = ("2,000 rows for the probes to learn from", "the first token in place of the mean of all")
+
+
 def _trends(id: str, values: Callable[..., Callable[[Path], Values]], *models: str) -> Remedy:
+    study: Studied = EVIDENCE[id]  # type: ignore[assignment]
+    larger = replace(
+        study,
+        file="probing_trend_larger.json",
+        command="python scripts/trend_study.py --data-dir DIR --larger",
+        cost="about 25 min of a core",
+    )
     return Remedy(
         (
             _other(id, "the rows that chose the probes", values(*models, "centre on dev")),
             _other(id, "the best layer in place of the mean one", values(*models, "peak")),
-        )
+            Again("2,000 rows to learn from and 1,000 to test on", larger),
+        ),
+        _TRENDS_TRIED,
+        ("probing_trend_tries.json",),
+        chosen=True,
     )
 
 

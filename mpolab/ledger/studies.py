@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -107,6 +107,11 @@ def errors_of(first: tuple[str, int], second: tuple[str, int]) -> Callable[[Path
     return values
 
 
+def _of_checkpoints(content: Mapping[str, Any]) -> str:
+    """The scale without the number of rows, which a remedy may change."""
+    return content["scale"].partition(";")[0]
+
+
 def levels_of(model: str, depth: str = "centre") -> Callable[[Path], Values]:
     """The mean depth at which a model's semantic tasks are read best, and that of its syntactic ones, seed by seed.
 
@@ -116,7 +121,7 @@ def levels_of(model: str, depth: str = "centre") -> Callable[[Path], Values]:
     def values(path: Path) -> Values:
         content = load_trends(path)
         syntax, meaning = zip(*levels_by_seed(content, model, depth))
-        return meaning, syntax, content["seeds"], content["scale"]
+        return meaning, syntax, content["seeds"], _of_checkpoints(content)
 
     return values
 
@@ -127,7 +132,7 @@ def trends_of(first: str, second: str, depth: str = "centre") -> Callable[[Path]
     def values(path: Path) -> Values:
         content = load_trends(path)
         found = [[high - low for low, high in levels_by_seed(content, model, depth)] for model in (first, second)]
-        return *found, content["seeds"], content["scale"]
+        return *found, content["seeds"], _of_checkpoints(content)
 
     return values
 
