@@ -12,6 +12,7 @@ import pytest
 from mpolab.mpobert_recipes import MODELS, MORE
 from mpolab.mpop import COMPARED, GENTLER, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
+from mpolab.probing.trend import load_trends
 from mpolab.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,17 @@ def test_more_rows_of_rte_gain_nothing_for_albert():
         assert set(scores) == {"as before", "2,000 rows", "2,000 rows, six epochs"}
         assert max(scores.values()) - scores["as before"] < 100 * (0.25 / 200) ** 0.5
         assert all(abs(score - 50) < 6 for score in scores.values())
+
+
+def test_larger_figure_4_is_the_best_of_two_and_of_nothing():
+    content = tried("probing_trend_tries.json")
+    assert best("probing_trend_tries.json", max) == dict.fromkeys(("albert-mini", "mpobert-mini"), "2,000 rows")
+    assert content["rows"] == {"dev": 300} and content["seed"] == 100
+    later = ROOT / "results" / "probing_trend_larger.json"
+    first, later = (load_trends(file) for file in (later.with_name("probing_trend.json"), later))
+    assert first["sizes"] == {"train": 1000, "dev": 300, "test": 300}
+    assert later["sizes"] == {"train": 2000, "dev": 300, "test": 1000} and later["pooling"] == first["pooling"]
+    assert content["seed"] not in later["seeds"] == first["seeds"]
 
 
 def test_longer_figure_3_is_the_best_of_two_and_of_nothing():
