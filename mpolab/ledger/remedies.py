@@ -352,8 +352,14 @@ REMEDIES: Mapping[str, Remedy] = {
         _LONGER_FILES,
         chosen=True,
     ),
-    "mpoe-tab3-sharing": _longer(
-        _FOUR_TIMES, perplexity("masked-longer", "without-sharing-longer", "MPOE - without sharing")
+    "mpoe-tab3-sharing": Remedy(
+        (
+            Again(_UNMASKED, perplexity("mpoe-longer", "without-sharing-longer", "MPOE - without sharing")),
+            Again(_FOUR_TIMES, perplexity("masked-longer", "without-sharing-longer", "MPOE - without sharing")),
+        ),
+        _LONGER_TRIED,
+        _LONGER_FILES,
+        chosen=True,
     ),
     "mpoe-tab3-mask": _longer(_FOUR_TIMES, perplexity("masked-longer", "mpoe-longer", "MPOE - without the mask")),
     "mpoe-tab3-important": _longer(
