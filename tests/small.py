@@ -12,6 +12,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -172,6 +174,21 @@ def tiny_text(train: int = 120, valid: int = 40):
     return TextData(
         "made up", {s: [row["text"] for row in sentences(n, k)] for k, (s, n) in enumerate(texts.items())}, "made up"
     )
+
+
+@contextmanager
+def one_of_two(rank: int, folder: str) -> Iterator[None]:
+    """Around all that a process of two does that were spawned, with gloo on the CPU; it ends with the block."""
+    from torch import distributed
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        yield
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+    os._exit(0)  # gloo's threads now and then abort a process that shuts its interpreter down
 
 
 def digest(model: nn.Module) -> str:

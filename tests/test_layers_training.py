@@ -6,10 +6,10 @@ Oracle: the same small model with dense layers made from the same cores, or the 
 from __future__ import annotations
 
 import copy
-import os
 
 import pytest
 import torch
+from small import one_of_two
 from test_layers import einsum_of, make_layer, random, small
 from torch import nn
 from torch.nn.functional import linear as dense_linear
@@ -239,12 +239,9 @@ def test_functional_call_uses_what_it_is_given():
 
 def _replica(rank: int, folder: str) -> None:
     """One of two processes of the test below; the first one writes the averaged gradients."""
-    from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
 
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    try:
+    with one_of_two(rank, folder):
         for keep_weight in (True, False):
             replica = DistributedDataParallel(Model(keep_weight=keep_weight))
             for _ in range(2):  # the second step sees what the first one left
@@ -255,10 +252,6 @@ def _replica(rank: int, folder: str) -> None:
             if rank == 0:
                 found = {name: p.grad for name, p in replica.module.named_parameters()}
                 torch.save(found, f"{folder}/{keep_weight}.pt")
-        distributed.barrier()
-    finally:
-        distributed.destroy_process_group()
-    os._exit(0)  # gloo's threads now and then abort a process that shuts its interpreter down
 
 
 def test_two_processes_average_their_gradients(tmp_path):

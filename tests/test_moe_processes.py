@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
+from small import one_of_two
 from test_moe import IDS, gpt2, t5
 
 from mpolab import to_moe
@@ -26,12 +25,9 @@ def loss_of(model, row: int) -> torch.Tensor:
 
 
 def _replica(rank: int, folder: str) -> None:
-    from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
 
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    try:
+    with one_of_two(rank, folder):
         for way, build in WAYS.items():
             replica = DistributedDataParallel(build().train())
             for _ in range(2):  # a parameter without a gradient would stop the second pass
@@ -39,10 +35,6 @@ def _replica(rank: int, folder: str) -> None:
                 loss_of(replica, rank).backward()
             found = {name: p.grad for name, p in replica.module.named_parameters()}
             torch.save(found, f"{folder}/{way}-{rank}.pt")
-        distributed.barrier()
-    finally:
-        distributed.destroy_process_group()
-    os._exit(0)  # gloo's threads now and then abort a process that shuts its interpreter down
 
 
 @pytest.fixture(scope="module")
