@@ -56,7 +56,8 @@ def few(rows: list[dict[str, Any]], shots: int, seed: int) -> list[dict[str, Any
 
 def take_few(job: Job) -> None:
     splits = {**job.data.splits, "train": few(job.data.splits["train"], job.recipe.options["shots"], job.seed)}
-    splits.pop("select", None)  # with so few labels there are none to choose by: the last step is reported
+    if not job.recipe.select:
+        splits.pop("select", None)  # with so few labels there are none to choose by: the last step is reported
     job.data = dataclasses.replace(job.data, splits=splits)
 
 
