@@ -18,15 +18,17 @@ import pytest
 from mpolab import ledger, papers, recipes, runs
 from mpolab.errors import CheckpointError, LedgerError, UnknownNameError
 from mpolab.jobs import Recipe
-from mpolab.ledger import pages, remedies
+from mpolab.ledger import looks, pages
+from mpolab.ledger.again import Again
 from mpolab.ledger.arithmetic import Arithmetic, Line, averages, holds, number, shares_of
 from mpolab.ledger.compared import Compared, Measured, number_in, one
 from mpolab.ledger.estimate import Seconds, in_words
 from mpolab.ledger.findings import FINDINGS
-from mpolab.ledger.remedies import REMEDIES, Again, Remedy
+from mpolab.ledger.looks import LOOKS
+from mpolab.ledger.remedies import REMEDIES, Remedy
 from mpolab.ledger.row import VERDICTS, Row
 from mpolab.ledger.statistics import Difference, difference
-from mpolab.ledger.studies import Studied, errors_of, exponents, levels_of, trends_of
+from mpolab.ledger.studies import Studied, errors_apart, errors_of, exponents, levels_of, trends_of
 from mpolab.runs import Record
 
 ROOT = Path(__file__).parents[1]
@@ -351,7 +353,10 @@ def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(t
     row = remedied(tried_again, ("more of it", turned()), tried=TRIED, file="tries.json", chosen=True)
     assert row.verdict == "smaller scale: same direction" and row.interval[0] > 0
     assert row.ours.startswith("with more of it, two - one: +2.0, 95 %")
-    assert row.ours.endswith("with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite)")
+    assert row.ours.endswith(
+        "with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite); chosen among these and the first settings, on "
+        "rows that choose: more of it, less of it"
+    )
     assert len(row.record) == len(set(row.record)) == 7 and row.record[-1] == "results/tries.json"
 
 
@@ -480,6 +485,24 @@ def test_a_study_is_one_pair_a_seed(tmp_path):
         verdict(tmp_path, evidence)
 
 
+def test_errors_apart_are_from_the_smallest_to_the_largest(tmp_path):
+    """At two ratios .3 and .1 apart with seed 0, by 0.1 more with seed 1."""
+    errors = {3: (0.5, 0.2), 5: (0.2, 0.3), 7: (0.4, 0.25)}
+    more = {0.1: 3, 0.4: 5}  # where seed 1 has a larger one
+    rows = [
+        {"seed": seed, "ratio": ratio, "method": "MPO", "n": n, "error": error + 0.1 * seed * (n == more[ratio])}
+        for seed in (0, 1)
+        for n, found in errors.items()
+        for ratio, error in zip((0.1, 0.4), found)
+    ]
+    path = tmp_path / "low.json"
+    path.write_text(json.dumps({"format": "mpolab.low_rank/1", "scale": "rows", "rows": rows}))
+    apart, none, seeds, scale = errors_apart("MPO", 3, 5, 7)(path)
+    assert apart == pytest.approx([0.2, 0.3]) and none == [0, 0] and (seeds, scale) == ([0, 1], "rows")
+    with pytest.raises(LedgerError, match="has not MPO with 3, 9 cores"):
+        errors_apart("MPO", 3, 9)(path)
+
+
 def test_exponents_are_slopes_of_logarithms(tmp_path):
     """Updates L^0.5 k and L^0.2 k for seeds k = 1, 2, 3: exponents 0.5 and 0.2 for each, whatever k."""
     curves = [
@@ -576,9 +599,38 @@ def test_what_did_not_come_out_was_tried_again(rows):
         assert [f"results/{file}" for file in remedy.files] == list(remedy.chose(ROOT / "results")), id
 
 
+def test_other_looks_stand_beside_and_change_nothing(tried_again):
+    look = Again("the other way round", turned())
+    bare, row = (
+        ledger.build(tried_again, CLAIM, {"mpop-tab3-x": pair()}, {}, {"mpop-tab3-x": mine})[0]
+        for mine in ((), (look,))
+    )
+    assert row.verdict == bare.verdict == "smaller scale: opposite" and row.interval == bare.interval
+    assert row.ours == f"{bare.ours}; with the other way round: +2.0, 95 % [+1.8, +2.2] (same direction)"
+
+
+def test_looks_have_records_and_are_no_remedies(rows):
+    assert set(LOOKS) <= set(papers.CLAIMS)
+    for id, mine in LOOKS.items():
+        row = ledger.row_named(rows, id)
+        for look in mine:
+            found = look.evidence.found(ROOT / "results")
+            assert found and set(found.files) <= set(row.record) and f"with {look.about}: " in row.ours
+        assert not {look.about for look in mine} & {
+            again.about for again in (REMEDIES[id].again if id in REMEDIES else ())
+        }
+
+
+def test_switch_is_behind_by_its_router(rows):
+    """Beside the printed comparison stands what sharing comes to by itself."""
+    row = ledger.row_named(rows, "mpoe-tab1-gpt2")
+    assert row.verdict.endswith("same direction")
+    assert "with MPOE's router for both: -0.1" in row.ours and "(no difference)" in row.ours
+
+
 def test_losses_of_regressions_are_not_among_others():
     """Theirs are in squares of the labels' unit."""
-    again = [again for remedy in REMEDIES.values() for again in remedy.again if "the loss on" in again.about]
+    again = [look for mine in LOOKS.values() for look in mine if "the loss on" in look.about]
     names = {name for each in again for name in each.evidence.recipes}
     assert {"mpop-sst-2-lfa", "mpop-rte-last-1", "table2-mpobert-mini"} < names
     assert not [name for name in names if "sts-b" in name]
@@ -590,7 +642,7 @@ def test_a_squeezing_passes_the_dense_models_size_at_the_step_that_is_compared()
         dense = runs.load(path.parent.with_name(path.parent.name.replace("squeezed", "full")) / path.name)
         steps = runs.load(path).extra["trace"]["steps"]
         first = next(k for k, step in enumerate(steps) if step["parameters"] <= dense.total)
-        assert first == remedies._AT_DENSE_SIZE and all(step["accepted"] for step in steps[: first + 1]), path.parent
+        assert first == looks._AT_DENSE_SIZE and all(step["accepted"] for step in steps[: first + 1]), path.parent
 
 
 # What facts and notebooks have worked out before, by other hands and other code.

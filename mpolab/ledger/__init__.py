@@ -7,7 +7,8 @@
 Claims are in `mpolab.papers`, one entry each; `EVIDENCE` says what decides each one: arithmetic that is worked out
 (`Arithmetic`), or records in results/ that are compared pair by pair (`Compared`, `Studied`). No verdict is typed
 anywhere, and a `Row` cannot be made with one that nothing supports.
-Where a claim on runs did not come out, `REMEDIES` says what was tried then, and `FINDINGS` what is to be thought of it.
+Where a claim on runs did not come out, `REMEDIES` says what was tried then, and `FINDINGS` what is to be thought of it;
+`LOOKS` are other numbers of the same records.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .evidence import EVIDENCE
 from .findings import FINDINGS
 from .hours import item_costs
 from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, studies_of, work
+from .looks import LOOKS
 from .parallel import default_jobs, run_side_by_side
 from .remedies import REMEDIES
 from .row import VERDICTS, Row
@@ -25,6 +27,7 @@ from .shown import Shown, verdicts_on
 __all__ = [
     "EVIDENCE",
     "FINDINGS",
+    "LOOKS",
     "REMEDIES",
     "VERDICTS",
     "Row",

@@ -11,12 +11,14 @@ from .. import runs
 from ..errors import LedgerError, unknown
 from ..papers import CLAIMS, Claim, check_item
 from ..recipes import RECIPES
+from .again import Again, found_of
 from .arithmetic import Arithmetic
 from .compared import Compared, Found
 from .estimate import Seconds
 from .evidence import EVIDENCE, Evidence
 from .items import item_command
-from .remedies import REMEDIES, Again, Remedy
+from .looks import LOOKS
+from .remedies import REMEDIES, Remedy
 from .row import NOT_RUN, VERDICTS, Row
 from .studies import Studied
 
@@ -32,9 +34,10 @@ def build(
     claims: Mapping[str, Claim] = CLAIMS,
     evidence: Mapping[str, Evidence] = EVIDENCE,
     remedies: Mapping[str, Remedy] = REMEDIES,
+    looks: Mapping[str, Sequence[Again]] = LOOKS,
 ) -> list[Row]:
-    """Every row, in the order of the claims. results: the folder of records, None = the usual one. remedies: those of
-    claims that are not there are left alone.
+    """Every row, in the order of the claims. results: the folder of records, None = the usual one. remedies, looks:
+    those of claims that are not there are left alone.
 
     Raises LedgerError for a claim that nothing decides, or evidence of no claim, and for records that make no pair;
     CheckpointError for a record that another version of its recipe made.
@@ -44,10 +47,15 @@ def build(
     if odd:
         raise LedgerError(f"these have a claim without evidence, or evidence without a claim: {', '.join(odd)}.")
     seconds = Seconds(results)
-    return [_row(claim, evidence[claim.id], remedies.get(claim.id), results, seconds) for claim in claims.values()]
+    return [
+        _row(claim, evidence[claim.id], remedies.get(claim.id), looks.get(claim.id, ()), results, seconds)
+        for claim in claims.values()
+    ]
 
 
-def _row(claim: Claim, evidence: Evidence, remedy: Remedy | None, results: Path, seconds: Seconds) -> Row:
+def _row(
+    claim: Claim, evidence: Evidence, remedy: Remedy | None, looks: Sequence[Again], results: Path, seconds: Seconds
+) -> Row:
     about = {"id": claim.id, "paper": claim.paper, "item": claim.item, "claim": claim.claim, "printed": claim.printed}
     nothing = {"interval": None, "seeds": (), "scale": None, "record": ()}
     if isinstance(evidence, Arithmetic):
@@ -57,17 +65,17 @@ def _row(claim: Claim, evidence: Evidence, remedy: Remedy | None, results: Path,
     if found is None:
         ours, command = _still_to_run(claim.item, evidence, seconds)
         return Row(**about, **nothing, ours=ours, verdict=NOT_RUN, command=command)
-    return _decided(claim, evidence, found, remedy, results, about)
+    return _decided(claim, Again("the first settings", evidence), found, remedy, looks, results, about)
 
 
 def _decided(
-    claim: Claim, evidence: Compared | Studied, found: Found, remedy: Remedy | None, results: Path, about: dict
+    claim: Claim, first: Again, found: Found, remedy: Remedy | None, looks: Sequence[Again], results: Path, about: dict
 ) -> Row:
-    """A row on runs. The first result has what was tried after it beside it; a remedy that was chosen by other rows
-    and another seed gives the verdict, if it ran at the same scale, and the first result stands behind it.
+    """A row on runs. The first result has other looks at it and what was tried after it beside it; a remedy that was
+    chosen by other rows and another seed gives the verdict, if it ran at the same scale, and the first result stands
+    behind it.
     """
-    first = Again("the first settings", evidence)
-    again = remedy.found(results) if remedy else []
+    again = [*found_of(looks, results), *(remedy.found(results) if remedy else ())]
     files = [file for _, each in again for file in each.files]
     chose = remedy.chose(results) if remedy else ()
     record = tuple(dict.fromkeys([*found.files, *files, *chose]))
@@ -77,28 +85,27 @@ def _decided(
         others = [*again[:-1], (first, found)]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
-        others, ours = again, evidence.ours(found)
+        others, ours = again, first.evidence.ours(found)
     low, high = counts.difference.interval
-    looks = [each.ours(its, () if each is first else found.missing) for each, its in others]
-    tried = [f"also tried, on rows that choose: {', '.join(remedy.tried)}"] if chose and last is first else []
+    beside = [each.ours(its, () if each is first else found.missing) for each, its in others]
+    how = "also tried" if last is first else "chosen among these and the first settings"
+    tried = [f"{how}, on rows that choose: {', '.join(remedy.tried)}"] if chose else []
     return Row(
         **about,
-        ours="; ".join([ours, *looks, *tried]),
+        ours="; ".join([ours, *beside, *tried]),
         interval=(float(f"{low:.4g}"), float(f"{high:.4g}")),
         seeds=counts.seeds,
         scale=counts.scale,
         verdict=last.evidence.verdict(counts),
         record=record,
-        command="; ".join(
-            dict.fromkeys(_commands(claim.item, found.scale, [evidence, *(e.evidence for e, _ in again)]))
-        ),
+        command="; ".join(dict.fromkeys(_commands(claim.item, found.scale, [first, *(each for each, _ in again)]))),
     )
 
 
-def _commands(item: str, scale: str, evidence: Sequence[Compared | Studied]) -> Iterator[str]:
+def _commands(item: str, scale: str, several: Sequence[Again]) -> Iterator[str]:
     """What makes the records of all of these, again where two need the same."""
-    for each in evidence:
-        yield each.command if isinstance(each, Studied) else item_command(item, scale)
+    for each in several:
+        yield each.evidence.command if isinstance(each.evidence, Studied) else item_command(item, scale)
 
 
 @cache

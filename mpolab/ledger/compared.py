@@ -169,7 +169,7 @@ class Compared:
 @dataclass(frozen=True)
 class Found:
     """What the records say: the difference, at which scale, by which seeds, in which files. missing: the records for
-    want of which pairs, or seeds of them, are left out.
+    want of which pairs, or seeds of them, are left out. means: of the first and of the second, where they are kept.
     """
 
     difference: Difference
@@ -177,6 +177,7 @@ class Found:
     seeds: tuple[int, ...]
     files: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    means: tuple[float, float] | None = None
 
 
 def _there(name: str, scale: str, results: Path) -> list[int]:

@@ -67,6 +67,9 @@ FINDINGS: dict[str, str] = {
     "mpop-alg2-growth": "An error made in one layer shrinks in all later layers but the last, 4 % a layer on average. "
     "With all layers cut it grows by 18 % a layer, where six independent errors of equal size, added up, would grow by "
     "20 %: accumulated, and not amplified.",
+    "mpobert-eq1-centres": "However the least squares begin and however long they go on, a neighbour's centre saves "
+    "about a thousandth of what is left over of a matrix, and after forty rounds the interval just reaches zero. Free "
+    "auxiliary tensors do nearly as well with any centre, so that how alike two layers' centres are decides little.",
     "mpobert-tab1-albert": "With a thousand rows both were near the majority class; with four thousand, twice, both "
     "are a dozen points above it, and no further apart than their seeds. MPOBERT's layers have been trained apart "
     "for 640 updates, which may be too few for a difference.",

@@ -121,6 +121,16 @@ def entropies() -> list[Line]:
     return lines
 
 
+def two_readings() -> list[Line]:
+    """Eq. 6 of one matrix, with its singular values as they are and with their squares, the eigenvalues of M M^T."""
+    mpo = MPO.decompose(_gaussian(96, 96))
+    straight, squared = (max(mpo.entropy(definition)) for definition in ("singular_values", "von_neumann"))
+    return [
+        Line("a Gaussian 96 x 96 matrix, its largest S:", f"{straight:.2f} of s, {squared:.2f} of s^2",
+             math.isclose(straight, squared))
+    ]  # fmt: skip
+
+
 def stopping() -> list[Line]:
     """Algorithm 2: three steps with gaps of 0.1, 0.2 and 5 points, a threshold of 1: where does each rule stop?"""
     gaps, threshold = (0.1, 0.2, 5.0), 1.0
@@ -186,24 +196,38 @@ def scalar_update() -> list[Line]:
     ]  # fmt: skip
 
 
-def algorithm_1_scale(depth: int = 12) -> list[Line]:
-    """How much smaller a matrix becomes by MPOBERT's Algorithm 1 at n = 3 and 5, beside the theory's (2L)^(-1/2)."""
+def _last_query(init: str, n: int, depth: int) -> torch.Tensor:
+    """The query matrix of the last layer of a small MPOBERT all of whose layers count as being above the source's."""
     from ..depth import random_albert
     from ..mpobert import MPOBertModel
     from ..mpobert_init import config_from, initialise
 
-    source, lines = random_albert(seed=0), []
+    source = random_albert(seed=0)
+    with torch.random.fork_rng(devices=[]):
+        model = MPOBertModel(config_from(source, depth, mpo_n=n)).double()
+    initialise(model, source, init, seed=0, start=0)
+    own = list(model.encoder.layers[-1].matrices["query"].mpo.auxiliary)
+    own.insert(n // 2, model.encoder.groups[0].query)
+    return MPO.from_cores([core.detach() for core in own]).to_matrix()
+
+
+def text_and_listing(depth: int = 12) -> list[Line]:
+    """MPOBERT section 3.3.1 beside Algorithm 1: the cosine of a matrix above ALBERT's depth with ALBERT's own."""
+    albert = _last_query("copy", 5, depth)
+    lines = []
+    for about, init in (("the text's random auxiliaries:", "paper_text"), ("the listing's, ALBERT's:", "algorithm1")):
+        W = _last_query(init, 5, depth)
+        cosine = float((W * albert).sum() / (W.norm() * albert.norm()))
+        lines.append(Line(f"cosine with ALBERT's matrix, {about}", f"{cosine:.2f}", math.isclose(cosine, 1)))
+    return lines
+
+
+def algorithm_1_scale(depth: int = 12) -> list[Line]:
+    """How much smaller a matrix becomes by MPOBERT's Algorithm 1 at n = 3 and 5, beside the theory's (2L)^(-1/2)."""
+    lines = []
     wanted = (2 * depth) ** -0.5
     for n in (3, 5):
-        sizes = []
-        for init in ("copy", "algorithm1"):
-            with torch.random.fork_rng(devices=[]):
-                model = MPOBertModel(config_from(source, depth, mpo_n=n)).double()
-            initialise(model, source, init, seed=0, start=0)
-            own = list(model.encoder.layers[-1].matrices["query"].mpo.auxiliary)
-            own.insert(n // 2, model.encoder.groups[0].query)
-            sizes.append(float(MPO.from_cores([core.detach() for core in own]).to_matrix().norm()))
-        factor = sizes[1] / sizes[0]
+        factor = float(_last_query("algorithm1", n, depth).norm() / _last_query("copy", n, depth).norm())
         lines.append(Line(f"n = {n}, {depth} layers: times", f"{factor:.3f} where {wanted:.3f} is meant",
                           math.isclose(factor, wanted, rel_tol=1e-6)))  # fmt: skip
     return lines

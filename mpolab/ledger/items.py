@@ -22,17 +22,24 @@ from .arithmetic import Arithmetic
 from .compared import Compared
 from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
+from .looks import LOOKS
 from .remedies import REMEDIES
 from .studies import Studied
 from .study_runs import Study, make_all, words
 
 
 def _evidence_of(item: str, remedies: bool = True) -> list[Arithmetic | Compared | Studied]:
-    """Of all claims about it, remedies behind the first settings. Raises UnknownNameError for an id that is none."""
+    """Of all claims about it, other looks and remedies behind the first settings. Raises UnknownNameError for an id
+    that is none.
+    """
     check_item(item)
     mine = [claim.id for claim in CLAIMS.values() if claim.item == item]
-    tried = [again.evidence for id in mine if remedies and id in REMEDIES for again in REMEDIES[id].again]
-    return [EVIDENCE[id] for id in mine] + tried
+    found = [EVIDENCE[id] for id in mine]
+    if remedies:
+        again = [look for id in mine for look in LOOKS.get(id, ())]
+        again += [tried for id in mine if id in REMEDIES for tried in REMEDIES[id].again]
+        found += [each.evidence for each in again]
+    return found
 
 
 def recipes_of(item: str, remedies: bool = True) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ Values = tuple[Sequence[float], Sequence[float], Sequence[int], str]
 @dataclass(frozen=True)
 class Studied:
     """file: of results/. values: from that file to Values. command: what makes it; cost: of it, in words. direction,
-    margin, about: as `Compared` has them.
+    margin, about: as `Compared` has them. both: whether the means of the first and the second are told as well.
     """
 
     file: str
@@ -35,6 +35,7 @@ class Studied:
     direction: str
     about: str
     margin: float = 0.0
+    both: bool = False
 
     def found(self, results: Path) -> Found | None:
         """None where the file is not there. Raises CheckpointError for one that is no whole study."""
@@ -42,14 +43,21 @@ class Studied:
         if not path.is_file():
             return None
         first, second, seeds, scale = self.values(path)
-        return Found(difference(first, second), scale, tuple(sorted(set(seeds))), (f"results/{self.file}",))
+        return Found(
+            difference(first, second),
+            scale,
+            tuple(sorted(set(seeds))),
+            (f"results/{self.file}",),
+            means=(mean(first), mean(second)),
+        )
 
     def verdict(self, found: Found) -> str:
         return f"{SMALLER}: {found.difference.outcome(self.direction, self.margin)}"
 
     def ours(self, found: Found) -> str:
         wanted = f" (alike would be within {self.margin:g})" if self.margin else ""
-        return f"{self.about}: {found.difference}, {found.difference.pairs} pairs{wanted}"
+        means = " ({:.4f} and {:.4f})".format(*found.means) if self.both else ""
+        return f"{self.about}: {found.difference}{means}, {found.difference.pairs} pairs{wanted}"
 
 
 def exponents(n: int, first: str, second: str, optimiser: str, part: str = "together") -> Callable[[Path], Values]:
@@ -103,6 +111,27 @@ def errors_of(first: tuple[str, int], second: tuple[str, int]) -> Callable[[Path
         seeds, ratios = (sorted({key[k] for key in found[0]}) for k in (0, 1))
         means = [[sum(mine[seed, ratio] for ratio in ratios) / len(ratios) for seed in seeds] for mine in found]
         return *means, seeds, content["scale"]
+
+    return values
+
+
+def errors_apart(method: str, *numbers: int) -> Callable[[Path], Values]:
+    """How far the errors of a method with so many cores lie apart, largest - smallest, and 0; the mean over ratios."""
+
+    def values(path: Path) -> Values:
+        content = low_rank(path)
+        found: dict[tuple[int, float], dict[int, float]] = {}
+        for row in content["rows"]:
+            if row["method"] == method and row["n"] in numbers:
+                found.setdefault((row["seed"], row["ratio"]), {})[row["n"]] = row["error"]
+        if not found or any(set(errors) != set(numbers) for errors in found.values()):
+            raise LedgerError(f"{path.name!r} has not {method} with {', '.join(map(str, numbers))} cores everywhere.")
+        seeds = sorted({seed for seed, _ in found})
+        apart = [
+            mean(max(errors.values()) - min(errors.values()) for (seed, _), errors in found.items() if seed == wanted)
+            for wanted in seeds
+        ]
+        return apart, [0.0] * len(seeds), seeds, content["scale"]
 
     return values
 

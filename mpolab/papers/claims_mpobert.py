@@ -35,6 +35,11 @@ CLAIMS: tuple[Claim, ...] = (
         note="the theory has one tensor a side (n = 3), the listing two; text and listing scale different tensors",
     ),
     Claim(
+        "mpobert-alg1-same",
+        "Text and listing begin the layers above ALBERT's depth alike.",
+        says="'the randomly initialized values' (text), ALBERT's own auxiliary tensors (listing), times (2L)^(-1/4)",
+    ),
+    Claim(
         "mpobert-tab1-dev-averages",
         "The averages are the means of their rows (development sets).",
         in_column("mpobert-tab1-dev", "Avg.", "MPOBERT48+", "BART12"),
@@ -215,9 +220,11 @@ CLAIMS: tuple[Claim, ...] = (
         note="+1.1 with the average of Table 1",
     ),
     Claim(
-        "mpobert-fig1-front",
-        "No model of 75 M parameters or more, other than MPOBERT's, scores above MPOBERT48 (development sets).",
+        "mpobert-fig1-comparable",
+        "48 layers score like other models of 12 layers, with fewer parameters.",
         ("mpobert-tab1-dev | MPOBERT48 | Avg.", "mpobert-tab1-dev | RoBERTa12 | Avg."),
+        says="'comparable results to other 12-layer PLMs with a reduced number of parameters'",
+        note="comparable is taken to be no lower an average; these models are BERT, XLNet, RoBERTa and BART",
     ),
     Claim(
         "mpobert-fig3-steps",

@@ -1,0 +1,35 @@
+"""A claim once more: with other settings, on other data, or by other numbers of the same records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .compared import Compared, Found
+from .row import OUTCOMES
+from .studies import Studied
+
+
+@dataclass(frozen=True)
+class Again:
+    """about: what was changed, in words that follow "with"."""
+
+    about: str
+    evidence: Compared | Studied
+
+    def outcome(self, found: Found) -> str:
+        """One of OUTCOMES, or a verdict without any."""
+        verdict = self.evidence.verdict(found)
+        return next((outcome for outcome in OUTCOMES if verdict.endswith(outcome)), verdict)
+
+    def ours(self, found: Found, known: Collection[str] = ()) -> str:
+        """known: missing records that are named elsewhere."""
+        missing = [record for record in found.missing if record not in known]
+        without = f", without records of {', '.join(missing)}" if missing else ""
+        return f"with {self.about}: {found.difference} ({self.outcome(found)}{without})"
+
+
+def found_of(several: Iterable[Again], results: Path) -> list[tuple[Again, Found]]:
+    """Of those that have records. Raises as `Compared.found` and `Studied.found`."""
+    return [(again, found) for again in several if (found := again.evidence.found(results)) is not None]

@@ -1,0 +1,135 @@
+"""The same records, looked at in another way: what belongs beside a result, whether the claim came out or not.
+
+A look changes no verdict and is no remedy. It says what else the numbers depend on: the loss where scores are coarse,
+another step of the same run, what one part of a comparison comes to without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..recipes import recipe_named
+from ..tasks import task_named
+from .again import Again
+from .compared import Compared, Measured, Pair, one
+from .evidence import EVIDENCE
+from .evidence_mpoe import PERPLEXITY, perplexity
+from .evidence_mpop import ENDS, FOUR
+from .studies import Studied, Values, levels_of, trends_of
+
+
+def other(id: str, about: str, values: Callable[[Path], Values]) -> Again:
+    """Other numbers of the claim's own study."""
+    study: Studied = EVIDENCE[id]  # type: ignore[assignment]
+    return Again(about, replace(study, values=values))
+
+
+def _is_regression(pair: Pair) -> bool:
+    """Whose loss has the unit of its labels, and no mean with those of others."""
+    names = [name for part in pair if isinstance(part, Measured) for name in part.recipes]
+    return any(task_named(task).kind == "regression" for name in names if (task := recipe_named(name).task))
+
+
+def _by(about: str, id: str, *wheres: str, direction: str = "higher", margin: float = 0.0) -> Again:
+    """The claim's own runs by other numbers of their records."""
+    evidence: Compared = EVIDENCE[id]  # type: ignore[assignment]
+    pairs = tuple(pair for pair in evidence.pairs if not _is_regression(pair))
+    return Again(about, replace(evidence, pairs=pairs).at(*wheres, direction=direction, margin=margin))
+
+
+def _by_loss(id: str, *tasks: str, margin: float = 0.0) -> Again:
+    """Less coarse than right or wrong. tasks: those of a run on several. margin: of a claim that two are equal."""
+    wheres = [f"scores | dev | {task}/loss" for task in tasks] or ["scores | dev | loss"]
+    direction = "equal" if margin else "lower"
+    return _by("the loss on the same rows, lower being better", id, *wheres, direction=direction, margin=margin)
+
+
+_AT_DENSE_SIZE = 23
+"""The first step of a recorded squeezing, from 0, after which there are no more parameters than in the dense model."""
+
+
+def _at_step(step: int, names: Iterable[str]) -> Compared:
+    """Squeezed so far, on the rows of `select` that every step was measured on. names: of recipes, with a "{}"."""
+    pairs = []
+    for name in names:
+        metric = task_named(recipe_named(name.format("full")).task).main_metric
+        dense = one(name.format("full"), f"scores | select | {metric}")
+        pairs.append((one(name.format("squeezed"), f"extra | trace | steps | {step} | metric"), dense))
+    return Compared(tuple(pairs), "higher", "squeezed - dense", among=("laptop",))  # elsewhere are other steps and rows
+
+
+_ROUTER = (
+    Again("MPOE's router for both", perplexity("mpoe", "without-sharing", "MPOE - without sharing")),
+    Again("separate experts for both, MPOE's router against Switch's",
+          perplexity("without-sharing", "switch", "MPOE's router - Switch's")),
+)  # fmt: skip
+
+
+def _depths(id: str, values: Callable[..., Callable[[Path], Values]], *models: str) -> tuple[Again, ...]:
+    return (
+        other(id, "the rows that chose the probes", values(*models, "centre on dev")),
+        other(id, "the best layer in place of the mean one", values(*models, "peak")),
+    )
+
+
+LOOKS: Mapping[str, tuple[Again, ...]] = {
+    # MPOP
+    "mpop-eq6-same-effect": (_by_loss("mpop-eq6-same-effect", margin=0.01),),
+    **{
+        id: (_by_loss(id),)
+        for id in (
+            "mpop-tab3-lfa",
+            "mpop-tab3-lfa-dense",
+            "mpop-tab3-full-dense",
+            "mpop-tab3-squeezing",
+            *(f"mpop-tab5-last-{layers}" for layers in (1, 2, 3)),
+        )
+    },
+    "mpop-tab3-squeezed-dense": (
+        Again(
+            "a stop at the dense model's size, on the rows of every step",
+            _at_step(_AT_DENSE_SIZE, [f"mpop-{task}-{{}}" for task in FOUR]),
+        ),
+    ),
+    "mpop-tab4-rte": (
+        _by_loss("mpop-tab4-rte"),
+        Again("the rows of every step, at the last", _at_step(-1, [f"mpop-rte-{{}}{end}" for end in ENDS])),
+    ),
+    # MPOBERT
+    "mpobert-fig3-continued": (
+        _by("the share of hidden tokens that are found", "mpobert-fig3-continued", "scores | test | mlm_accuracy"),
+        _by("the order of sentences", "mpobert-fig3-continued", "scores | test | sop_accuracy"),
+    ),
+    "mpobert-fig4-albert": _depths("mpobert-fig4-albert", levels_of, "albert-mini"),
+    "mpobert-fig4-mpobert": _depths("mpobert-fig4-mpobert", trends_of, "mpobert-mini", "albert-mini"),
+    "mpobert-tab2-albert": (_by_loss("mpobert-tab2-albert", "SST-2", "MRPC", "RTE"),),
+    "mpobert-tab3-albert": (_by_loss("mpobert-tab3-albert"),),
+    **{
+        id: (
+            _by_loss(id),
+            _by(
+                "rows held out of the training phrases, where each has its best epoch", id, "scores | select | accuracy"
+            ),
+        )
+        for id in (
+            "mpobert-tab4-adapter",
+            "mpobert-tab4-sharing",
+            "mpobert-tab4-crucial",
+            "mpobert-tab5-rank-4",
+            "mpobert-tab5-rank-64",
+        )
+    },
+    # MPOE
+    "mpoe-tab1-t5": (_by_loss("mpoe-tab1-t5"),),
+    "mpoe-tab1-t5-dense": (_by_loss("mpoe-tab1-t5-dense"),),
+    "mpoe-tab1-gpt2": _ROUTER,
+    "mpoe-tab1-gpt2-moe": _ROUTER[:1],
+    "mpoe-tab1-more-experts": (
+        _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
+        _by("perplexity, lower being better", "mpoe-tab1-more-experts", PERPLEXITY, direction="lower"),
+    ),
+    "mpoe-tab2-dense": (_by_loss("mpoe-tab2-dense", "SST-2", "MRPC", "RTE"),),
+}
+"""Id of a claim -> what stands beside its result."""
