@@ -747,6 +747,8 @@ def test_items_show_their_rows(rows):
     wanted = [row for item in ("mpop-fig2", "mpoe-tab3") for row in rows if row.item == item]
     assert list(shown.rows) == wanted and len(wanted) > 4
     assert repr(shown) == pages.plain(wanted) and shown._repr_html_().count("<tr id=") == len(wanted)
+    few = ledger.verdicts_on("mpop-fig2-plans", "mpop-eq1", results=ROOT / "results").rows
+    assert [row.id for row in few] == ["mpop-fig2-plans", "mpop-eq1-exact"]
     with pytest.raises(UnknownNameError, match="mpop-fig2"):
         ledger.verdicts_on("mpop-fig22")
 
@@ -758,12 +760,26 @@ def test_every_item_with_claims_ends_a_section_of_a_notebook():
         for cell, after in zip(cells, [*cells[1:], None]):
             if cell.cell_type == "code" and "verdicts_on(" in cell.source and "import verdicts_on" not in cell.source:
                 (call,) = re.findall(r"^verdicts_on\((.*)\)$", cell.source, re.M)
-                seen |= dict.fromkeys(re.findall(r'"([a-z0-9-]+)"', call), path.name)
+                items = ["-".join(id.split("-")[:2]) for id in re.findall(r'"([a-z0-9-]+)"', call)]
+                seen |= dict.fromkeys(items, path.name)
                 assert after is None or after.source.startswith("#"), cell.source  # the next section begins
     assert set(seen) == {claim.item for claim in papers.CLAIMS.values()}
     for item, name in seen.items():
         number = {"mpop": ("01", "02"), "mpobert": ("03",), "mpoe": ("04",)}[item.split("-")[0]]
         assert name.startswith(number), (item, name)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_section_that_teaches_a_claim_ends_with_its_row(path):
+    sections = [[]]
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.source.startswith("## "):
+            sections.append([])
+        sections[-1].append(cell.source)
+    teaching = [section for section in sections if any("**The claim" in source for source in section)]
+    assert len(teaching) > 2
+    for section in teaching:
+        assert section[-1].splitlines()[-1].startswith("verdicts_on("), section[0].splitlines()[0]
 
 
 # -- ids -------------------------------------------------------------------------------------------------

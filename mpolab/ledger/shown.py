@@ -27,13 +27,16 @@ class Shown:
         return f'{_STYLE}<div class="mpolab-ledger">{table(self.rows)}</div>'
 
 
-def verdicts_on(*items: str, results: Path | None = None) -> Shown:
-    """What the ledger says about equations, algorithms, tables or figures, by their ids, such as "mpop-fig2".
+def verdicts_on(*ids: str, results: Path | None = None) -> Shown:
+    """What the ledger says about equations, algorithms, tables or figures, by their ids, such as "mpop-fig2"; or about
+    single claims, such as "mpop-fig2-plans".
 
-    results: the folder of records, None = the usual one. Only these items' claims are worked out. Raises
-    UnknownNameError for an id that is none, and what `build` raises. In every notebook; `mpolab ledger` has all rows.
+    results: the folder of records, None = the usual one. Only these claims are worked out. Raises UnknownNameError for
+    an id that is none, and what `build` raises. In every notebook; `mpolab ledger` has all rows.
     """
-    for item in items:
-        check_item(item)
-    wanted = {claim.id: claim for item in items for claim in CLAIMS.values() if claim.item == item}
+    wanted = {}
+    for id in ids:
+        if id not in CLAIMS:
+            check_item(id)
+        wanted |= {claim.id: claim for claim in CLAIMS.values() if id in (claim.id, claim.item)}
     return Shown(tuple(build(results, wanted, {id: EVIDENCE[id] for id in wanted})))
