@@ -171,6 +171,7 @@ def test_every_variant_of_every_task_with_the_same_settings():
     together = {f"experts-together-{kind}" for kind in KINDS}
     longer = {f"experts-glue-{task}-{kind}-longer" for task in ("sst-2", "mrpc", "rte", "sts-b")
               for kind in ("dense", "mpoe")}  # fmt: skip
+    longer |= {"experts-together-dense-longer", "experts-together-mpoe-longer"}
     assert {each.name for each in mpoe_glue.RECIPES} == named | own_rate | longer | together
     for scale in ("smoke", "laptop", "gpu"):
         assert len({RECIPES[name].at(scale).settings for name in named}) == 1
