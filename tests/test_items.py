@@ -13,7 +13,7 @@ import pytest
 from command_line import elsewhere, paragraph  # noqa: F401
 
 from mpolab import cli, crew, ledger, locks, papers, recipes, runs
-from mpolab.errors import TrainingError
+from mpolab.errors import DataNotFoundError, TrainingError
 from mpolab.ledger import flops, hours, parallel, study_runs
 from mpolab.ledger.arithmetic import Arithmetic
 from mpolab.ledger.compared import Compared, one
@@ -373,6 +373,18 @@ def test_two_processes_train_one_run(elsewhere_too, monkeypatch, capsys):
     (record,) = json.loads(out)
     assert err == "" and (record["processes"], record["steps"]) == (2, 4)
     assert (elsewhere_too / "results" / "table1-rte-albert-mini" / "offline" / "smoke-seed0.json").is_file()
+
+
+def test_all_but_the_first_process_leave_without_the_last_record(elsewhere_too, monkeypatch):
+    """The first one writes it, perhaps after the others are there: here it never does."""
+    only(monkeypatch, "mpop-tab1", "offline-rte-majority", (0,))
+    asked, made = work("mpop-tab1", "smoke"), []
+    monkeypatch.setenv("RANK", "1")
+    assert ledger.run_item(asked, progress=False, run=lambda *given, **_: made.append(given[:3])) == []
+    assert made == [("offline-rte-majority", "smoke", 0)] and not asked.runs[0].path.exists()
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(DataNotFoundError, match="no record"):
+        ledger.run_item(asked, progress=False, run=lambda *_, **__: None)
 
 
 def test_one_recipe_under_torchrun_is_the_same_command(elsewhere_too, monkeypatch):

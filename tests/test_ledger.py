@@ -645,6 +645,23 @@ def test_a_squeezing_passes_the_dense_models_size_at_the_step_that_is_compared()
         assert first == looks._AT_DENSE_SIZE and all(step["accepted"] for step in steps[: first + 1]), path.parent
 
 
+CHANGED_MEANWHILE = {
+    "experts-glue-mrpc-dense": (2,), "experts-glue-mrpc-switch": (2,), "experts-glue-sts-b-dense": (1, 2),
+    "experts-glue-sts-b-mpoe": (2,), "experts-glue-sts-b-switch": (1, 2), "fig3-scratch": (0,),
+    "mpop-sts-b-full-mpo": (0,), "mpop-sts-b-lfa": (0,), "mpop-sts-b-straight": (2,),
+    "table45-sst-2-rank-8-more": (1,), "table45-sst-2-without-adapter-more": (0, 1),
+    "table45-sst-2-without-sharing-more": (1,),
+}  # fmt: skip
+"""Recipe -> seeds of cited records whose commit had changed files beside it. It may only become shorter."""
+
+
+def test_what_is_cited_comes_from_a_commit(rows):
+    known = {f"results/{name}/laptop-seed{seed}.json" for name, seeds in CHANGED_MEANWHILE.items() for seed in seeds}
+    cited = {file for row in rows for file in row.record}
+    commits = {file: json.loads((ROOT / file).read_text("utf-8"))["commit"] for file in cited}
+    assert {file for file, commit in commits.items() if not re.fullmatch("[0-9a-f]{40}", commit)} == known
+
+
 # What facts and notebooks have worked out before, by other hands and other code.
 EXPECTED = {
     "mpop-tab3-averages": ("print contradicts itself", ("79.63", "80.60")),
