@@ -82,7 +82,7 @@ def _decided(
     last, counts = first, found
     if chose and remedy.chosen and again and again[-1][0] is remedy.again[-1] and again[-1][1].scale == found.scale:
         last, counts = again[-1]
-        others = [*again[:-1], (first, found)]
+        others = [(first, found), *again[:-1]]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
         others, ours = again, first.evidence.ours(found)

@@ -15,7 +15,7 @@ from ..tasks import task_named
 from .again import Again
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
-from .evidence_mpoe import PERPLEXITY, perplexity
+from .evidence_mpoe import BLEU_2, PERPLEXITY, perplexity
 from .evidence_mpop import ENDS, FOUR
 from .studies import Studied, Values, levels_of, trends_of
 
@@ -65,6 +65,10 @@ _ROUTER = (
     Again("separate experts for both, MPOE's router against Switch's",
           perplexity("without-sharing", "switch", "MPOE's router - Switch's")),
 )  # fmt: skip
+
+
+def _in_bleu(id: str) -> Again:
+    return _by("BLEU-2, higher being better", id, BLEU_2)
 
 
 def _depths(id: str, values: Callable[..., Callable[[Path], Values]], *models: str) -> tuple[Again, ...]:
@@ -124,8 +128,9 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     # MPOE
     "mpoe-tab1-t5": (_by_loss("mpoe-tab1-t5"),),
     "mpoe-tab1-t5-dense": (_by_loss("mpoe-tab1-t5-dense"),),
-    "mpoe-tab1-gpt2": _ROUTER,
-    "mpoe-tab1-gpt2-moe": _ROUTER[:1],
+    "mpoe-tab1-gpt2": (*_ROUTER, _in_bleu("mpoe-tab1-gpt2")),
+    "mpoe-tab1-gpt2-moe": (_ROUTER[0], _in_bleu("mpoe-tab1-gpt2-moe")),
+    "mpoe-tab1-gpt2-dense": (_in_bleu("mpoe-tab1-gpt2-dense"),),
     "mpoe-tab1-more-experts": (
         _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
         _by("perplexity, lower being better", "mpoe-tab1-more-experts", PERPLEXITY, direction="lower"),
