@@ -145,6 +145,17 @@ def test_longer_trainings_of_t5_are_the_best_of_two_and_of_nothing():
             assert 100 not in later.seeds == first.seeds
 
 
+def test_nothing_gains_for_few_shots():
+    """With 200 rows that choose, a score has a standard error of three points and a half."""
+    content = tried("mpobert_few_shots.json")
+    assert set(content["scores"]) == set(MODELS) and content["rows"]["select"] == 200
+    for name, scores in content["scores"].items():
+        assert set(scores) == {"as before", "1e-4", "forty epochs"}
+        assert max(scores.values()) - scores["as before"] <= 1 < 100 * (0.25 / 200) ** 0.5
+        low, high = (63, 67) if name == "minilm" else (48.5, 53.5)
+        assert (min(scores.values()), max(scores.values())) >= (low, low) and max(scores.values()) <= high
+
+
 def test_more_rows_for_mpobert_are_the_best_of_two_and_of_nothing():
     chosen = best("mpobert_rows.json", max)
     assert set(chosen) == set(MORE) == set(MODELS)
