@@ -22,8 +22,8 @@ _CHECKPOINTS = (
     "trained on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core."
 )
 _BESIDE_BERT = (
-    f"{_CHECKPOINTS} On rows of SST-2 that choose, the best of four tries gains two or three points for each, and a gap of 13 points or more "
-    "stays."
+    f"{_CHECKPOINTS} On rows of SST-2 that choose, the best of four tries gains two or three points for each, and a gap "
+    "of 13 points or more stays."
 )
 _ABLATION = (
     "With a thousand rows the variants were near the majority class; with four thousand, twice, the means of all five "
@@ -81,7 +81,7 @@ FINDINGS: dict[str, str] = {
     "mpobert-tab2-albert": _FLOOR,
     "mpobert-tab2-bert": _BESIDE_BERT,
     "mpobert-tab3-bert": f"{_CHECKPOINTS} On rows that choose, with thirty rows of each class, neither a third of the "
-    "learning rate nor forty epochs gain a point and a half for either, and MPOBERT stays at 50 to 54 % where MiniLM "
+    "learning rate nor forty epochs gain a point and a half for either, and MPOBERT stays at 49 to 54 % where MiniLM "
     "has 63 to 67.",
     "mpobert-tab3-albert": "With any of three settings, tried on rows that choose, both are at the majority class, so "
     "that the comparison says nothing about the claim. The checkpoints have read novels for an hour or so of one "
