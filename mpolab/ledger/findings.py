@@ -22,8 +22,8 @@ _CHECKPOINTS = (
     "trained on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core."
 )
 _BESIDE_BERT = (
-    f"{_CHECKPOINTS} On rows of SST-2 that choose, the best of four tries gains two or three points for each, and a gap "
-    "of 13 points or more stays."
+    f"{_CHECKPOINTS} On rows of SST-2 that choose, the best of four tries gains two or three points for each, and a "
+    "gap of 13 points or more stays."
 )
 _ABLATION = (
     "With a thousand rows the variants were near the majority class; with four thousand, twice, the means of all five "
