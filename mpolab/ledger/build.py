@@ -11,6 +11,7 @@ from .. import runs
 from ..errors import LedgerError, unknown
 from ..papers import CLAIMS, Claim, check_item
 from ..recipes import RECIPES
+from . import tries
 from .arithmetic import Arithmetic
 from .compared import Compared, Found
 from .estimate import Seconds
@@ -81,6 +82,7 @@ def _decided(
     low, high = counts.difference.interval
     looks = [each.ours(its, () if each is first else found.missing) for each, its in others]
     tried = [f"also tried, on rows that choose: {', '.join(remedy.tried)}"] if chose and last is first else []
+    made_by = _commands(claim.item, found.scale, [evidence, *(each.evidence for each, _ in again)])
     return Row(
         **about,
         ours="; ".join([ours, *looks, *tried]),
@@ -89,9 +91,7 @@ def _decided(
         scale=counts.scale,
         verdict=last.evidence.verdict(counts),
         record=record,
-        command="; ".join(
-            dict.fromkeys(_commands(claim.item, found.scale, [evidence, *(e.evidence for e, _ in again)]))
-        ),
+        command="; ".join(dict.fromkeys([*made_by, *tries.commands(chose)])),
     )
 
 
