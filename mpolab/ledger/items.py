@@ -113,11 +113,10 @@ class Work:
     def __str__(self) -> str:
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
-        how = "; device-hours are the least that it takes" if self.estimate.seconds is None else ""
-        how = how or (" one after the other" if len(self.left) > 1 else "")
+        to_go = self.estimate.said(" one after the other" if len(self.left) > 1 else "")
         said = [
             f"{self.item} at scale {self.scale}: {names} recipes, {len(self.runs)} runs, {there} with a record; "
-            f"to go: {self.estimate}{how}"
+            f"to go: {to_go}"
             if self.runs
             else f"{self.item} has no recipe to run"
         ]
@@ -155,7 +154,7 @@ def work(
                 )
             found.append(Run(name, scale, seed, path, there))
     wanted = [(run.recipe, run.scale, run.seed) for run in found if not run.there]
-    return Work(item, scale, tuple(found), Seconds(results).together(wanted), studies_of(item, results, force))
+    return Work(item, scale, tuple(found), Seconds(results).expected(wanted), studies_of(item, results, force))
 
 
 def decided_without_recipes(item: str) -> list[str]:
