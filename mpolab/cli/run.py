@@ -42,7 +42,7 @@ scales, of which a recipe may have some:
   smoke   does it work at all: about a minute
   laptop  two cores, at most 1,000 rows: minutes
   gpu     one GPU, all rows
-  paper   the sizes of the paper
+  paper   the sizes of the paper: of its pre-trainings alone, such as mpobert-12
 
 examples:
   mpolab run --list

@@ -4,7 +4,9 @@ An estimate, with its assumptions beside it: operations of the training steps al
 (`rates`). Small models reach less than that; a run's record tells what it really took.
 
 What an item would cost with the paper's models is counted, too, on its own recipes with a model of the printed size in
-place of the small one.
+place of the small one. That is for the cost alone and no scale to run at, where a record would count as the paper's own
+run: one recipe serves tables of different models (MPOP's Table 3 has ALBERT, Table 5 BERT), variants of MPOBERT are not
+pre-trained here as the paper's are, and nobody has chosen learning rates for the large models.
 """
 
 from __future__ import annotations
@@ -17,21 +19,11 @@ from ..recipes import RECIPES, recipe_named
 from ..runs import SCALES
 from . import flops
 from .items import recipes_of
+from .pre_trainings import PRE_TRAININGS
 from .rates import rate
 
 PRE_TRAINS = ("pretrain_", "continue_")
 """How the names of methods begin that train a checkpoint; what these take in the papers stands in PRE_TRAININGS."""
-
-PRE_TRAININGS: dict[str, tuple[str, ...]] = {
-    "mpobert-tab1": ("mpobert-12", "mpobert-24", "mpobert-48", "mpobert-48plus"),
-    "mpobert-tab2": ("mpobert-12",),
-    "mpobert-tab3": ("mpobert-12",),
-    "mpobert-tab4": ("mpobert-12",),
-    "mpobert-tab5": ("mpobert-12",),
-    "mpobert-tab6": ("mpobert-48plus",),
-    "mpobert-fig3": ("mpobert-12",),
-}
-"""Item -> the pre-trainings of the paper that it rests on; an item's own recipes start from small models."""
 
 PRINTED_SIZE = {"minilm": "bert-base-uncased", "albert-mini": "albert-base-v2", "mpobert-mini": "mpobert-24"}
 """A recipe's small model -> the one that the papers have; other recipes have theirs at scale gpu."""

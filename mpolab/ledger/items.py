@@ -22,6 +22,7 @@ from .arithmetic import Arithmetic
 from .compared import Compared
 from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
+from .pre_trainings import PRE_TRAININGS
 from .remedies import REMEDIES
 from .studies import Studied
 from .study_runs import Study, make_all, words
@@ -134,11 +135,7 @@ def work(
     """
     names = recipes_of(item)
     scale = runs.asked_scale(scale) or "smoke"
-    common = [each for each in runs.SCALES if all(each in RECIPES[name].scales for name in names)]
-    if scale not in common:
-        raise UnknownNameError(
-            f"not every recipe of {item} has the scale {scale!r}; all have: {', '.join(common) or 'none in common'}."
-        )
+    _check_scale(item, scale)
     found = []
     for name in names:
         recipe = RECIPES[name]
@@ -155,6 +152,23 @@ def work(
             found.append(Run(name, scale, seed, path, there))
     wanted = [(run.recipe, run.scale, run.seed) for run in found if not run.there]
     return Work(item, scale, tuple(found), Seconds(results).expected(wanted), studies_of(item, results, force))
+
+
+def _check_scale(item: str, scale: str) -> None:
+    """Raises UnknownNameError where one of the item's recipes does not have it, with the commands that work."""
+    names = recipes_of(item)
+    common = [each for each in runs.SCALES if all(each in RECIPES[name].scales for name in names)]
+    if scale in common:
+        return
+    said = f"not every recipe of {item} has the scale {scale!r}; all have: {', '.join(common) or 'none in common'}."
+    if common:
+        said += f" The largest of these: {item_command(item, common[-1])}"
+        costs = ", and what the paper's sizes would cost" if scale == "paper" else ""
+        said += f" (--dry-run says what that takes{costs})."
+    if scale == "paper" and item in PRE_TRAININGS:
+        each = [f"mpolab run {name} --scale paper --data-dir DIR" for name in PRE_TRAININGS[item]]
+        said += f" The paper's own pre-training, apart from it: {'; '.join(each)}."
+    raise UnknownNameError(said)
 
 
 def decided_without_recipes(item: str) -> list[str]:
