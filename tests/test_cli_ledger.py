@@ -127,7 +127,7 @@ def test_an_item_is_all_its_recipes_and_seeds(item, capsys, monkeypatch):
     out, err = capsys.readouterr()
     files = sorted(path.relative_to(item).as_posix() for path in item.rglob("*.json"))
     assert files == [f"{name}/smoke-seed{seed}.json" for name in ("floor", "words") for seed in (0, 1, 3)]
-    assert "2 recipes, 6 runs, 0 with a record; to go: 6 runs, no record to estimate the time from" in err
+    assert "2 recipes, 6 runs, 0 with a record; to go: 6 runs, about 1 s one after the other, without training" in err
     assert "6/6" in err and "mpop-tab5-last-3: smaller scale" in out and "smoke, seeds 0 1 3" in out
     assert out.splitlines()[-1].startswith("7 claims: ")
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -124,6 +125,27 @@ def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
     assert len(plan["studies"]) == 5 and not any(study["file"] for study in plan["studies"])
     assert cli.main(["run", "mpop-tab1", "--dry-run", "--scale", "paper"]) == 2
     paragraph(capsys.readouterr().err, "not every recipe of mpop-tab1 has the scale 'paper'")
+
+
+def test_the_papers_own_scale_is_refused_with_what_works(elsewhere_too, monkeypatch, capsys):
+    """No recipe of an item has the paper's model and data: the refusal names its largest scale, by a command that
+    works, and the pre-trainings of the paper, which do have the scale.
+    """
+    monkeypatch.setattr(flops, "_step", lambda *_: (10**12, flops.COUNTED))
+    for item in ledger.runnable():
+        assert cli.main(["run", item, "--scale", "paper"]) == 2, item
+        said = paragraph(capsys.readouterr().err, f"not every recipe of {item} has the scale 'paper'", "cost")
+        assert f" The largest of these: {ledger.item_command(item, 'gpu')} (--dry-run says" in said
+        named = set(re.findall(r"mpolab run (\S+) --scale paper --data-dir DIR", said))
+        assert named == set(hours.PRE_TRAININGS.get(item, ()))
+        assert all("paper" in recipes.RECIPES[name].scales for name in named)
+    assert cli.main(["run", "mpop-tab3", "--scale", "paper"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    command = said[said.index("mpolab run") : said.index(" (--dry-run")]
+    assert command == "mpolab run mpop-tab3 --scale gpu --data-dir DIR"
+    assert cli.main([*command.split()[1:], "--dry-run"]) == 0
+    assert "[its recipes with the paper's models]" in capsys.readouterr().out
+    assert not list(elsewhere_too.rglob("*.json")), "nothing was run"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ scales, of which a recipe may have some:
   smoke   does it work at all: about a minute
   laptop  two cores, at most 1,000 rows: minutes
   gpu     one GPU, all rows
-  paper   the sizes of the paper
+  paper   the sizes of the paper: of its pre-trainings alone, such as mpobert-12
 
 examples:
   mpolab run --list
@@ -184,8 +184,9 @@ def _plan(arguments: argparse.Namespace) -> int:
         runs = [{"recipe": run.recipe, "seed": run.seed, "record": run.there} for run in asked.runs]
         studies = [{"command": study.command, "cost": study.cost, "file": study.there} for study in asked.studies]
         costs = [{"of": of, **dataclasses.asdict(cost)} for of, cost in ledger.item_costs(item)]
-        show(as_json({"item": item, "scale": asked.scale, "runs": runs, "studies": studies,
-                      "seconds": asked.estimate.seconds, "costs": costs, "without": without}))  # fmt: skip
+        time = {key: getattr(asked.estimate, key) for key in ("seconds", "by", "least")}
+        show(as_json({"item": item, "scale": asked.scale, "runs": runs, "studies": studies, **time, "costs": costs,
+                      "without": without}))  # fmt: skip
         return 0
     show("\n".join([str(asked), *ledger.plan_lines(asked), *_cost_lines(item), *without]))
     return 0

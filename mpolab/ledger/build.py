@@ -11,6 +11,7 @@ from .. import runs
 from ..errors import LedgerError, unknown
 from ..papers import CLAIMS, Claim, check_item
 from ..recipes import RECIPES
+from . import tries
 from .again import Again, found_of
 from .arithmetic import Arithmetic
 from .compared import Compared, Found
@@ -90,6 +91,7 @@ def _decided(
     beside = [each.ours(its, () if each is first else found.missing) for each, its in others]
     how = "also tried" if last is first else "chosen among these and the first settings"
     tried = [f"{how}, on rows that choose: {', '.join(remedy.tried)}"] if chose else []
+    made_by = _commands(claim.item, found.scale, [first, *(each for each, _ in again)])
     return Row(
         **about,
         ours="; ".join([ours, *beside, *tried]),
@@ -98,7 +100,7 @@ def _decided(
         scale=counts.scale,
         verdict=last.evidence.verdict(counts),
         record=record,
-        command="; ".join(dict.fromkeys(_commands(claim.item, found.scale, [first, *(each for each, _ in again)]))),
+        command="; ".join(dict.fromkeys([*made_by, *tries.commands(chose)])),
     )
 
 

@@ -1,48 +1,29 @@
 """Device-hours: what the runs of an item cost at the largest scale, by their floating-point operations.
 
-An estimate, with its assumptions beside it: operations of the training steps alone (`flops`), divided by a rate. For
-`smoke` and `laptop` the rate is that of a matrix product, measured here and now; for `gpu` and `paper` it is assumed, a
-share of an A100's printed peak. Small models reach less than that; a run's record tells what it really took.
+An estimate, with its assumptions beside it: operations of the training steps alone (`flops`), divided by a rate
+(`rates`). Small models reach less than that; a run's record tells what it really took.
 
 What an item would cost with the paper's models is counted, too, on its own recipes with a model of the printed size in
-place of the small one.
+place of the small one. That is for the cost alone and no scale to run at, where a record would count as the paper's own
+run: one recipe serves tables of different models (MPOP's Table 3 has ALBERT, Table 5 BERT), variants of MPOBERT are not
+pre-trained here as the paper's are, and nobody has chosen learning rates for the large models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
-import torch
-
-from ..cost import gemm_rate
 from ..jobs import Recipe
 from ..recipes import RECIPES, recipe_named
 from ..runs import SCALES
 from . import flops
 from .items import recipes_of
-
-PEAK = {"bf16": 312e12, "fp16": 312e12, "fp32": 19.5e12}
-"""FLOP/s of an A100 by precision, dense: NVIDIA A100 Tensor Core GPU, data sheet (2021). fp32 without TF32, as torch
-multiplies by default."""
+from .pre_trainings import PRE_TRAININGS
+from .rates import rate
 
 PRE_TRAINS = ("pretrain_", "continue_")
 """How the names of methods begin that train a checkpoint; what these take in the papers stands in PRE_TRAININGS."""
-
-SHARE = 0.40
-"""Of the peak that a training is assumed to reach."""
-
-PRE_TRAININGS: dict[str, tuple[str, ...]] = {
-    "mpobert-tab1": ("mpobert-12", "mpobert-24", "mpobert-48", "mpobert-48plus"),
-    "mpobert-tab2": ("mpobert-12",),
-    "mpobert-tab3": ("mpobert-12",),
-    "mpobert-tab4": ("mpobert-12",),
-    "mpobert-tab5": ("mpobert-12",),
-    "mpobert-tab6": ("mpobert-48plus",),
-    "mpobert-fig3": ("mpobert-12",),
-}
-"""Item -> the pre-trainings of the paper that it rests on; an item's own recipes start from small models."""
 
 PRINTED_SIZE = {"minilm": "bert-base-uncased", "albert-mini": "albert-base-v2", "mpobert-mini": "mpobert-24"}
 """A recipe's small model -> the one that the papers have; other recipes have theirs at scale gpu."""
@@ -52,25 +33,6 @@ ASSUMED = (
     "saving, nor what squeezing adds, nor the rebuilding of experts; a T5 as if its answers were as long as its "
     "sources. Small models keep a GPU waiting and take longer"
 )
-
-
-@dataclass(frozen=True)
-class Rate:
-    """flops: a second. about: where it comes from."""
-
-    flops: float
-    about: str
-
-
-@cache
-def rate(scale: str, precision: str) -> Rate:
-    """Of a device at that scale."""
-    if scale in ("smoke", "laptop"):
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        found = gemm_rate(dtype) * 1e9
-        return Rate(found, f"{found / 1e9:.0f} GFLOP/s, a {precision} matrix product measured on this machine now")
-    found = SHARE * PEAK[precision]
-    return Rate(found, f"{found / 1e12:.3g} TFLOP/s, {SHARE:.0%} of an A100's {precision} peak (assumed)")
 
 
 @dataclass(frozen=True)

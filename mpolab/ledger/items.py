@@ -23,6 +23,7 @@ from .compared import Compared
 from .estimate import Estimate, Seconds
 from .evidence import EVIDENCE
 from .looks import LOOKS
+from .pre_trainings import PRE_TRAININGS
 from .remedies import REMEDIES
 from .studies import Studied
 from .study_runs import Study, make_all, words
@@ -120,11 +121,10 @@ class Work:
     def __str__(self) -> str:
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
-        how = "; device-hours are the least that it takes" if self.estimate.seconds is None else ""
-        how = how or (" one after the other" if len(self.left) > 1 else "")
+        to_go = self.estimate.said(" one after the other" if len(self.left) > 1 else "")
         said = [
             f"{self.item} at scale {self.scale}: {names} recipes, {len(self.runs)} runs, {there} with a record; "
-            f"to go: {self.estimate}{how}"
+            f"to go: {to_go}"
             if self.runs
             else f"{self.item} has no recipe to run"
         ]
@@ -142,11 +142,7 @@ def work(
     """
     names = recipes_of(item)
     scale = runs.asked_scale(scale) or "smoke"
-    common = [each for each in runs.SCALES if all(each in RECIPES[name].scales for name in names)]
-    if scale not in common:
-        raise UnknownNameError(
-            f"not every recipe of {item} has the scale {scale!r}; all have: {', '.join(common) or 'none in common'}."
-        )
+    _check_scale(item, scale)
     found = []
     for name in names:
         recipe = RECIPES[name]
@@ -162,7 +158,24 @@ def work(
                 )
             found.append(Run(name, scale, seed, path, there))
     wanted = [(run.recipe, run.scale, run.seed) for run in found if not run.there]
-    return Work(item, scale, tuple(found), Seconds(results).together(wanted), studies_of(item, results, force))
+    return Work(item, scale, tuple(found), Seconds(results).expected(wanted), studies_of(item, results, force))
+
+
+def _check_scale(item: str, scale: str) -> None:
+    """Raises UnknownNameError where one of the item's recipes does not have it, with the commands that work."""
+    names = recipes_of(item)
+    common = [each for each in runs.SCALES if all(each in RECIPES[name].scales for name in names)]
+    if scale in common:
+        return
+    said = f"not every recipe of {item} has the scale {scale!r}; all have: {', '.join(common) or 'none in common'}."
+    if common:
+        said += f" The largest of these: {item_command(item, common[-1])}"
+        costs = ", and what the paper's sizes would cost" if scale == "paper" else ""
+        said += f" (--dry-run says what that takes{costs})."
+    if scale == "paper" and item in PRE_TRAININGS:
+        each = [f"mpolab run {name} --scale paper --data-dir DIR" for name in PRE_TRAININGS[item]]
+        said += f" The paper's own pre-training, apart from it: {'; '.join(each)}."
+    raise UnknownNameError(said)
 
 
 def decided_without_recipes(item: str) -> list[str]:

@@ -120,7 +120,8 @@ _ON_SST_2 = ("mpobert_rows.json",)
 
 def _more_rows(rival: str, about: str) -> Remedy:
     evidence = ways("table1-sst-2-{task}-more", f"table1-sst-2-{rival}-more", ("mpobert-mini",), "higher", about)
-    return Remedy((Again(_TWICE, evidence),), _MORE_ROWS, _ON_SST_2, chosen=True)
+    tried = (*_MORE_ROWS, *_LONGER_OR_FASTER)
+    return Remedy((Again(_TWICE, evidence),), tried, (*_ON_SST_2, "mpobert_remedies.json"), chosen=True)
 
 
 REMEDIES: Mapping[str, Remedy] = {

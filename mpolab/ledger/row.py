@@ -36,7 +36,7 @@ class Row:
 
     ours: what was found, in words with numbers. interval: 95 % of the difference, None where nothing was run. seeds: of
     the runs. scale: theirs, or None. verdict: one of VERDICTS. record: files of results/ that say so. command: what
-    makes them, or for arithmetic what works it out again.
+    makes them, those of tries last, or for arithmetic what works it out again.
 
     Raises LedgerError for a verdict on runs without a record, with fewer than three seeds, without an interval or
     without a scale; UnknownNameError for a verdict that is none.
