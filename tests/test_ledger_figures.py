@@ -13,7 +13,7 @@ import torch
 from matplotlib.image import imread
 
 from mpolab import runs
-from mpolab.errors import CheckpointError
+from mpolab.errors import CheckpointError, DataNotFoundError
 from mpolab.ledger import counts, figures, pages
 from mpolab.papers import ITEMS, label, recomputed
 from mpolab.probing import load_results
@@ -116,6 +116,27 @@ def test_records_are_what_is_drawn(page):
         assert len(ends) == 3 and f"{name} {sum(ends) / 3:.3f}" in alts["figure-mpobert-fig3"]
     for result in load_results(results_folder() / "probing").values():
         assert f"tree-depth {result.task('probing-tree-depth').best()}" in alts["figure-mpobert-fig4"]
+
+
+def test_mpobert_is_among_the_probed(page, tmp_path):
+    """Three draws of each model, 25 rows a task: the best layer of their mean, and the depths of every draw."""
+    heat, depths = (image["alt"] for image in read(page).images["figure-mpobert-fig4"][1:])
+    study = json.loads((results_folder() / "probing_trend.json").read_text())
+    mine = [run for run in study["runs"] if run["model"] == "mpobert-mini"]
+    for name, shown in (("probing-tree-depth", "tree-depth"), ("treebank-tense", "tense (treebank)")):
+        columns = [task["test"] for run in mine for task in run["tasks"] if task["name"] == name]
+        sums = [sum(layer) for layer in zip(*columns)]
+        assert len(columns) == 3 and len(sums) == 25 and f" {shown} {sums.index(max(sums))}" in heat
+    for model, shown in (("minilm", "MiniLM (6 layers)"), ("mpobert-mini", "mpobert-mini (24)")):
+        by_group = {"syntactic": [], "semantic": []}
+        for run in study["runs"]:
+            for task in run["tasks"] if run["model"] == model else ():
+                by_group[task["group"]].append(task["centre"])
+        syntax, meaning = (sum(values) / len(values) for values in by_group.values())
+        assert f"{shown} {syntax:.2f} and {meaning:.2f}" in depths
+    shutil.copytree(results_folder() / "probing", tmp_path / "probing")
+    with pytest.raises(DataNotFoundError, match=r"scripts/trend_study\.py"):
+        figures._mpobert_4(tmp_path)
 
 
 def test_without_records_the_page_says_what_makes_them(tmp_path):

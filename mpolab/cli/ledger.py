@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a list of objects")
     form.add_argument("--markdown", action="store_true", help="tables in Markdown")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page as well, figures side by side")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page too, tables and figures side by side")
     parser.add_argument("--readme", metavar="FILE", type=Path, help="put the ledger between the markers of this file")
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr")
 

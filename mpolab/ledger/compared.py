@@ -139,12 +139,12 @@ class Compared:
         first, second, files = [], [], []
         for (a, b), seeds in whole.items():
             for seed in seeds:
-                mine = [_record(recipe_named(name), scale, seed, results) for name in a.recipes]
+                mine = [record_of(recipe_named(name), scale, seed, results) for name in a.recipes]
                 first.append(a.of(mine))
                 if not isinstance(b, Measured):
                     second.append(float(b))
                     continue
-                others = [_record(recipe_named(name), scale, seed, results) for name in b.recipes]
+                others = [record_of(recipe_named(name), scale, seed, results) for name in b.recipes]
                 _check_rows(mine, others)
                 second.append(b.of(others))
             files += [f"results/{name}/{scale}-seed{seed}.json" for name in _recipes([(a, b)]) for seed in seeds]
@@ -180,19 +180,19 @@ class Found:
     means: tuple[float, float] | None = None
 
 
-def _there(name: str, scale: str, results: Path) -> list[int]:
+def seeds_there(name: str, scale: str, results: Path) -> list[int]:
     """The reported seeds of which a recipe has a record at that scale."""
     return [seed for seed in recipe_named(name).seeds if runs.record_path(name, scale, seed, results).is_file()]
 
 
 def _seeds(pair: Pair, scale: str, results: Path) -> list[int]:
     """Those of which all recipes of a pair have one."""
-    return sorted(set.intersection(*(set(_there(name, scale, results)) for name in _recipes([pair]))))
+    return sorted(set.intersection(*(set(seeds_there(name, scale, results)) for name in _recipes([pair]))))
 
 
 def _missing(name: str, scale: str, results: Path) -> str:
     """The recipe, with the seeds if it has others; "" if it has all."""
-    there = _there(name, scale, results)
+    there = seeds_there(name, scale, results)
     without = [str(seed) for seed in recipe_named(name).seeds if seed not in there]
     if not without:
         return ""
@@ -212,7 +212,8 @@ def _check_rows(first: Sequence[Record], second: Sequence[Record]) -> None:
             )
 
 
-def _record(recipe: Recipe, scale: str, seed: int, results: Path) -> Record:
+def record_of(recipe: Recipe, scale: str, seed: int, results: Path) -> Record:
+    """Raises DataNotFoundError where there is none, CheckpointError where another version of the recipe made it."""
     record = runs.load(runs.record_path(recipe.name, scale, seed, results))
     changed = runs.stale(record, recipe)
     if changed:

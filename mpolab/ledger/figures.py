@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from .. import runs
@@ -17,6 +18,7 @@ from ..errors import DataNotFoundError
 from ..papers import label, recomputed, table
 from ..papers.mpobert import DEPTHS
 from ..probing import GROUPS, ProbeResult, load_results
+from ..probing.trend import levels_by_seed, load_trends
 from . import counts
 from .items import item_command
 from .studies import low_rank
@@ -264,9 +266,68 @@ def _mpobert_4(results: Path) -> list[Picture]:
         said.append(f"{model.rpartition('/')[2]}, best layers: {best}")
     caption = (
         "results/probing, tasks of the offline grammar, one seed each; MiniLM stands for BERT, and no MPOBERT of the "
-        "paper's size is at hand. Shades are of each column by itself."
+        "paper's size is at hand: the small one is below. Shades are of each column by itself."
     )
-    return [Picture(viz.png(figure, DPI), "; ".join(said) + ".", caption)]
+    return [Picture(viz.png(figure, DPI), "; ".join(said) + ".", caption), *_mpobert_4_trend(results)]
+
+
+_PROBED = {"minilm": "MiniLM (6 layers)", "albert-mini": "albert-mini (12)", "mpobert-mini": "mpobert-mini (24)"}
+
+
+def _mpobert_4_trend(results: Path) -> list[Picture]:
+    """mpobert-mini layer by layer, and how deep syntax and meaning stand in it and in the others."""
+    from .. import viz
+
+    path = results / "probing_trend.json"
+    if not path.is_file():
+        raise DataNotFoundError(
+            f"there is no results/{path.name}; python scripts/trend_study.py --data-dir DIR makes it."
+        )
+    content = load_trends(path)
+    draws = f"{path.name}, {len(content['seeds'])} draws of rows"
+    tasks: dict[tuple[str, str], list[list[float]]] = {}
+    for run in content["runs"]:
+        for task in run["tasks"] if run["model"] == "mpobert-mini" else ():
+            tasks.setdefault((task["group"], task["name"]), []).append(task["test"])
+    order = sorted(tasks, key=lambda key: GROUPS.index(key[0]))
+    means = [[mean(layer) for layer in zip(*tasks[key])] for key in order]
+    names = [_task_name(name) for _, name in order]
+    figure, (ax,) = viz.figure(10, 8.6)
+    ax.set_position((0.07, 0.19, 0.92, 0.7))
+    title = "mpobert-mini: accuracy on test, %"
+    viz.draw_layers(ax, means, names, title, groups=[group for group, _ in order], ylabel="layer (0: embeddings)")
+    best = ", ".join(f"{name} {column.index(max(column))}" for name, column in zip(names, means))
+    about = (
+        f"results/{draws}, of which these are the means; tasks of the offline grammar and of a treebank. mpobert-mini "
+        "is a small MPOBERT of 24 layers, 192 wide. Shades are of each column by itself."
+    )
+    return [Picture(viz.png(figure, DPI), f"mpobert-mini, best layers: {best}.", about), _depths(content, draws)]
+
+
+def _task_name(name: str) -> str:
+    """ "probing-tense" -> "tense", "treebank-tense" -> "tense (treebank)"."""
+    source, _, task = name.partition("-")
+    return f"{task} (treebank)" if source == "treebank" else task
+
+
+def _depths(content: dict[str, Any], draws: str) -> Picture:
+    from .. import viz
+
+    rows, colours, said = {}, {}, []
+    for model, name in _PROBED.items():
+        syntax, meaning = zip(*levels_by_seed(content, model))
+        rows |= {f"{name}: syntax": syntax, f"{name}: meaning": meaning}
+        colours[f"{name}: meaning"] = viz.CENTRAL
+        said.append(f"{name} {mean(syntax):.2f} and {mean(meaning):.2f}")
+    figure, (ax,) = viz.figure(10, 3.2)
+    ax.set_position((0.23, 0.17, 0.75, 0.7))
+    viz.draw_seeds(ax, rows, "where in the stack syntax and meaning are read best", "0 first layer, 1 last",
+                   colours=colours)  # fmt: skip
+    caption = (
+        f"results/{draws}: a ring a draw, a stroke at their mean. The depth of a task is the centre of its column in "
+        "the heat map; the paper prints no such number."
+    )
+    return Picture(viz.png(figure, DPI), f"Mean depth of syntax and of meaning: {'; '.join(said)}.", caption)
 
 
 def _by_group(result: ProbeResult) -> list[Any]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from .. import runs
 from ..errors import DataNotFoundError, LedgerError
 from ..papers import CLAIMS, PAPERS, label
-from .build import summary
+from . import grids
+from .build import at, summary
 from .findings import finding_on
 from .row import BY_ARITHMETIC, NOT_RUN, Row
 
@@ -110,23 +111,30 @@ th, td { text-align: left; vertical-align: top; padding: .4em .6em; border-botto
 td.verdict { white-space: nowrap; font-weight: 600 }
 .sides { display: grid; grid-template-columns: 1fr 3.2fr; gap: 1.5em; margin: .8em 0 2.5em }
 .sides h4 { margin: 0 0 .4em } .sides figure { margin: 0 0 1em } .sides img { width: 100%; border: 1px solid #ddd }
-@media (max-width: 50em) { .sides { grid-template-columns: 1fr } }
+@media (max-width: 50em) {
+  body { margin: 1em } .sides { grid-template-columns: minmax(0, 1fr) }
+  body > table { display: block; overflow-x: auto } h3 code { overflow-wrap: anywhere }
+}
 code { font-size: .85em } .note, .command { color: #777; font-size: .9em } svg { margin-top: .3em }
 """
 
 
 def page(rows: Sequence[Row], results: Path | None = None) -> str:
     """A whole HTML page without scripts: the table, what is doubtful about the print, for every claim on runs its
-    interval, drawn beside zero, and the papers' figures side by side with ours, as pictures within the page.
+    interval, drawn beside zero, and the papers' tables and figures side by side with ours, figures as pictures within
+    the page.
 
-    results: the folder of records, None = the usual one.
+    results: the folder of records, None = the usual one. Raises CheckpointError for a record that another version of
+    its recipe made.
     """
+    results = runs.results_folder() if results is None else results
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>mpolab: the claims ledger</title>',
-        f"<style>{_STYLE}</style></head><body>",
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{_STYLE}{grids.STYLE}</style></head><body>",
         f"<h1>The claims ledger</h1><p>{html.escape(summary_line(rows))}.</p>",
-        '<p><a href="#figures">The figures, side by side</a></p>',
+        '<p><a href="#tables">The tables, side by side</a> · <a href="#figures">The figures, side by side</a></p>',
     ]
     for paper, group in groupby(rows, key=lambda row: row.paper):
         about = next(text for key, text in PAPERS.items() if key == paper.lower())
@@ -134,7 +142,13 @@ def page(rows: Sequence[Row], results: Path | None = None) -> str:
         for item, mine in groupby(group, key=lambda row: row.item):
             parts.append(f'<h3 id="{item}">{html.escape(label(item))} <code>{item}</code></h3>')
             parts.append(table(list(mine)))
-    parts += _figures(runs.results_folder() if results is None else results)
+
+    def verdicts(item: str) -> str:
+        mine = at(rows, item)
+        return summary_line(mine) if mine else ""
+
+    parts += grids.sections(results, verdicts)
+    parts += _figures(results)
     parts.append("</body></html>\n")
     return "\n".join(parts)
 
