@@ -158,6 +158,11 @@ def test_a_number_agrees_if_rounding_or_cutting_off_gives_it(print_says, ours, d
     assert number("", print_says, ours, decimals).agrees is agrees
 
 
+def test_what_is_rounded_is_not_cut_off():
+    assert number("", 102, 102.8, 0).agrees and not number("", 102, 102.8, 0, cut=False).agrees
+    assert number("", 102, 101.5, 0, cut=False).agrees and number("", 102, 102.49, 0, cut=False).agrees
+
+
 def test_verdicts_of_arithmetic_are_computed():
     assert Arithmetic(lambda: [holds("it", True)], "never shown").judge() == ("exact", "it holds")
     verdict, ours = Arithmetic(lambda: [holds("it", True), number("size", 2.0, 3.0)], "it is larger").judge()

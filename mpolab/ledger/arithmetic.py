@@ -26,13 +26,14 @@ class Line:
         return " ".join(part for part in (self.what, self.ours) if part)
 
 
-def number(what: str, print_says: float, ours: float, decimals: int = 1) -> Line:
-    """Agrees if ours, rounded or cut off to so many decimals, is what is printed: the papers do both.
+def number(what: str, print_says: float, ours: float, decimals: int = 1, cut: bool = True) -> Line:
+    """Agrees if ours, rounded or cut off to so many decimals, is what is printed: the papers do both. cut: False where
+    its neighbours show that it is rounded.
 
     decimals below 0 leave out digits before the point: -1 for a printed 110 that is meant to two digits.
     """
     unit = 10.0**-decimals
-    lower, upper = print_says - unit / 2, print_says + unit
+    lower, upper = print_says - unit / 2, print_says + (unit if cut else unit / 2)
     slack = 1e-9 * max(1.0, abs(print_says))
     agrees = lower - slack <= ours < upper - slack
     return Line(what, f"{ours:.{max(decimals + 1, 1)}f}", bool(agrees))

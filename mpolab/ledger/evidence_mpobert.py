@@ -185,16 +185,15 @@ EVIDENCE = {
     ),
     "mpobert-tab1-count-plus": Arithmetic(
         lambda: [
-            number("without adapters:", 102, counts.mpobert("mpobert-48plus"), 0),
-            number("rank 8 beside four matrices:", 102, counts.mpobert("mpobert-48plus", adapter_rank=8), 0),
-            number(
-                "beside three:",
-                102,
-                counts.mpobert("mpobert-48plus", adapter_rank=8, adapter_matrices=("query", "key", "value")),
-                0,
-            ),
+            number(what, 102, counts.mpobert("mpobert-48plus", **changes), 0, cut=False)
+            for what, changes in (
+                ("without adapters:", {}),
+                ("rank 8 beside four matrices:", {"adapter_rank": 8}),
+                ("beside three:", {"adapter_rank": 8, "adapter_matrices": ("query", "key", "value")}),
+            )
         ],
-        "only three matrices with adapters make it, and the other rows need four or none",
+        "rounded as the 75 of 48 layers is, only three matrices with adapters make it, and the other rows need four "
+        "or none",
     ),
     "mpobert-tab1-auxiliary": Arithmetic(_auxiliary, "every layer has its own, and deep models are made of them"),
     "mpobert-tab1-depth": Arithmetic(
