@@ -101,6 +101,7 @@ def _of_tensors(m: int) -> dict[str, Count]:
 
 
 _MORE = "4,000 rows of SST-2 twice"
+_MORE_OF_BOTH = "more rows, three times the updates"
 
 
 def _tuned(name: str, model: str, counted: Mapping[str, Count]) -> Beside:
@@ -308,7 +309,12 @@ GRIDS: dict[str, Grid] = {
                 "T5-Large": Beside(counted=_total(_dense("t5-large"))),
                 "T5-Large +Switch": Beside(counted=_total(_moe("t5-large", "switch", _EIGHT))),
                 "T5-Large +MPOE": Beside(counted=_total(_moe("t5-large", "mpoe", _EIGHT))),
-                "T5-Base": Beside("dense", "experts-glue-{task}-dense", counted=_total(_dense("t5-base"))),
+                "T5-Base": Beside(
+                    "dense",
+                    "experts-glue-{task}-dense",
+                    ("experts-glue-{task}-dense-longer", _MORE_OF_BOTH),
+                    _total(_dense("t5-base")),
+                ),
                 "T5-Base +Switch (Fedus et al.)": Beside(counted=_total(_moe("t5-base", "switch", _EIGHT))),
                 "T5-Base +Switch": Beside(
                     "eight experts, top-1",
@@ -324,7 +330,8 @@ GRIDS: dict[str, Grid] = {
                 "T5-Base +MPOE": Beside(
                     "eight experts with one centre",
                     "experts-glue-{task}-mpoe",
-                    counted=_total(_moe("t5-base", "mpoe", _EIGHT)),
+                    ("experts-glue-{task}-mpoe-longer", _MORE_OF_BOTH),
+                    _total(_moe("t5-base", "mpoe", _EIGHT)),
                 ),
                 "T5-Base +MPOE++": Beside(
                     "sixteen experts with one centre",
@@ -363,11 +370,17 @@ GRIDS: dict[str, Grid] = {
         Grid(
             "mpoe-tab2",
             {
-                "T5-Base": Beside("dense", "experts-together-dense", counted=_total(_dense("t5-base"))),
+                "T5-Base": Beside(
+                    "dense",
+                    "experts-together-dense",
+                    ("experts-together-dense-longer", _MORE_OF_BOTH),
+                    _total(_dense("t5-base")),
+                ),
                 "+MPOE": Beside(
                     "eight experts with one centre",
                     "experts-together-mpoe",
-                    counted=_total(_moe("t5-base", "mpoe", _EIGHT)),
+                    ("experts-together-mpoe-longer", _MORE_OF_BOTH),
+                    _total(_moe("t5-base", "mpoe", _EIGHT)),
                 ),
             },
             _tasks("mpoe", MPOE_TASKS, _TOGETHER),
