@@ -5,7 +5,7 @@
 The ways of a study have equally many tries; what else has a setting that was found for one of them is said where the
 setting stands. Each is run at scale laptop with seed 100, which is not reported, and judged on rows that choose, held
 out of the training rows or text, never on those that are reported. Writes a file of results/, {name: {what was tried:
-score}}; commit and date in it are those of the last try.
+score}}; commit and date in it are those of when the script was last started.
 """
 
 import argparse
@@ -207,6 +207,7 @@ def main() -> None:
     unknown = [name for name in asked.names if name not in study.tries]
     if unknown:
         parser.error(f"no {unknown[0]!r} in the study {asked.study!r}; there are {', '.join(study.tries)}")
+    around = runs.surroundings()  # before the file changes, which may be one that git knows
     for name in asked.names or study.tries:
         for label in study.tries[name]:
             record = tried(study, name, label, asked.data_dir)
@@ -219,7 +220,7 @@ def main() -> None:
             about = {"rows": rows, "seed": SEED, "scale": "laptop"}
             if len({recipes.recipe_named(study.recipe.format(each)).task for each in scores}) == 1:
                 about["task"] = record.data["task"]
-            content = {**about, **runs.surroundings(), "scores": scores}
+            content = {**about, **around, "scores": scores}
             runs.refuse_paths(content)
             write_whole(out, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 

@@ -116,6 +116,7 @@ def item(tmp_path, monkeypatch):
         if id.startswith("mpop-tab5-last"):
             monkeypatch.setitem(ledger.EVIDENCE, id, evidence)
             monkeypatch.delitem(ledger.REMEDIES, id, raising=False)
+            monkeypatch.delitem(ledger.LOOKS, id, raising=False)
         elif id.startswith("mpop-tab5-count"):
             monkeypatch.setitem(ledger.EVIDENCE, id, ledger.EVIDENCE["mpop-tab5-same-model"])
     return tmp_path / "results"

@@ -206,6 +206,7 @@ def study(elsewhere_too, monkeypatch):
             if claim.item == "mpop-fig2":
                 monkeypatch.setitem(ledger.EVIDENCE, claim.id, each)
                 monkeypatch.delitem(ledger.REMEDIES, claim.id, raising=False)
+                monkeypatch.delitem(ledger.LOOKS, claim.id, raising=False)
 
     return decides
 
