@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mpolab.mpobert_recipes import MODELS, MORE
+from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
 from mpolab.mpop import COMPARED, GENTLER, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
 from mpolab.probing.trend import load_trends
@@ -143,6 +143,14 @@ def test_longer_trainings_of_t5_are_the_best_of_two_and_of_nothing():
             assert later.settings == dataclasses.replace(first.settings, max_steps=360) and later.train == rows
             assert (later.select, later.dev, later.options) == (first.select, first.dev, first.options)
             assert 100 not in later.seeds == first.seeds
+
+
+def test_of_several_tasks_at_once_albert_has_a_rate_of_its_own():
+    assert best("mpobert_together.json", max) == {name: "3e-4" if name in OWN_RATE else "as before" for name in MODELS}
+    first, own = (RECIPES[f"table2-albert-mini{end}"].at("laptop") for end in ("", "-own-rate"))
+    assert own.settings == dataclasses.replace(first.settings, lr=3e-4) and OWN_RATE == {"albert-mini": 3e-4}
+    assert (own.train, own.select, own.dev) == (first.train, first.select, first.dev)
+    assert tried("mpobert_together.json")["seed"] not in own.seeds == first.seeds
 
 
 def test_nothing_gains_for_few_shots():

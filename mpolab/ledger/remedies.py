@@ -209,9 +209,24 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "mpobert-fig4-albert": _trends("mpobert-fig4-albert"),
     "mpobert-fig4-mpobert": _trends("mpobert-fig4-mpobert"),
-    **{
-        f"mpobert-tab2-{rival}": Remedy((), _TOGETHER_TRIED, ("mpobert_together.json",)) for rival in ("albert", "bert")
-    },
+    "mpobert-tab2-albert": Remedy(
+        (
+            Again(
+                "a learning rate of its own for albert-mini",
+                ways(
+                    "table2-{task}",
+                    "table2-albert-mini-own-rate",
+                    ("mpobert-mini",),
+                    "higher",
+                    "mpobert-mini - albert-mini",
+                ),
+            ),
+        ),
+        _TOGETHER_TRIED,
+        ("mpobert_together.json",),
+        chosen=True,
+    ),
+    "mpobert-tab2-bert": Remedy((), _TOGETHER_TRIED, ("mpobert_together.json",)),
     **{f"mpobert-tab3-{rival}": Remedy((), _FEW_TRIED, ("mpobert_few_shots.json",)) for rival in ("albert", "bert")},
     **{
         id: Remedy(
