@@ -136,7 +136,7 @@ def test_longer_trainings_of_t5_are_the_best_of_two_and_of_nothing():
     assert best("experts_glue_remedies.json", max) == dict.fromkeys(("dense", "mpoe"), "4,000 rows, 360 updates")
     label = "1,000 rows of each, 360 updates"
     assert best("experts_together_remedies.json", max) == dict.fromkeys(("dense", "mpoe"), label)
-    for task, rows in {"sst-2": 4000, "sts-b": 4000, "mrpc": None, "rte": None, "together": 1000}.items():
+    for task, rows in {"sst-2": 4000, "sts-b": 4000, "together": 1000}.items():
         for kind in ("dense", "mpoe"):
             name = f"experts-together-{kind}" if task == "together" else f"experts-glue-{task}-{kind}"
             first, later = (RECIPES[f"{name}{end}"].at("laptop") for end in ("", "-longer"))
@@ -159,7 +159,7 @@ def test_nothing_gains_for_few_shots():
     assert set(content["scores"]) == set(MODELS) and content["rows"]["select"] == 200
     for name, scores in content["scores"].items():
         assert set(scores) == {"as before", "1e-4", "forty epochs"}
-        assert max(scores.values()) - scores["as before"] <= 1 < 100 * (0.25 / 200) ** 0.5
+        assert max(scores.values()) - scores["as before"] <= 1
         low, high = (63, 67) if name == "minilm" else (48.5, 53.5)
         assert low <= min(scores.values()) and max(scores.values()) <= high
 

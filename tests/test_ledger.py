@@ -360,7 +360,7 @@ def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(t
     assert row.ours.startswith("with more of it, two - one: +2.0, 95 %")
     assert row.ours.endswith(
         "with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite); chosen among these and the first settings, on "
-        "rows that choose: more of it, less of it"
+        "rows that choose: more of it / less of it"
     )
     assert len(row.record) == len(set(row.record)) == 7 and row.record[-1] == "results/tries.json"
 
@@ -409,7 +409,7 @@ def test_one_remedy_is_too_few(made_up):
 
 def test_what_was_only_tried_where_rows_choose_is_named(tried_again):
     row = remedied(tried_again, tried=TRIED, file="tries.json")
-    assert row.ours.endswith("3 pairs; also tried, on rows that choose: more of it, less of it")
+    assert row.ours.endswith("3 pairs; also tried, on rows that choose: more of it / less of it")
     assert row.record[-1] == "results/tries.json" and row.verdict == "smaller scale: opposite"
 
 
@@ -620,17 +620,17 @@ def test_looks_have_records_and_are_no_remedies(rows):
         row = ledger.row_named(rows, id)
         for look in mine:
             found = look.evidence.found(ROOT / "results")
-            assert found and set(found.files) <= set(row.record) and f"with {look.about}: " in row.ours
+            assert found and set(found.files) <= set(row.record) and f"{look.about}: " in row.ours
         assert not {look.about for look in mine} & {
             again.about for again in (REMEDIES[id].again if id in REMEDIES else ())
         }
 
 
 def test_switch_is_behind_by_its_router(rows):
-    """Beside the printed comparison stands what sharing comes to by itself."""
+    """Beside the printed comparison stands what sharing comes to by itself: -1.24, -1.36 and +0.21."""
     row = ledger.row_named(rows, "mpoe-tab1-gpt2")
     assert row.verdict.endswith("same direction")
-    assert "with MPOE's router for both: -0.1" in row.ours and "(no difference)" in row.ours
+    assert "with MPOE's router for both and no gradient mask: -0.8" in row.ours
 
 
 def test_losses_of_regressions_are_not_among_others():
@@ -777,20 +777,22 @@ def test_items_show_their_rows(rows):
         ledger.verdicts_on("mpop-fig22")
 
 
-def test_every_item_with_claims_ends_a_section_of_a_notebook():
+def test_every_claim_ends_a_section_of_a_notebook():
     seen = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         for cell, after in zip(cells, [*cells[1:], None]):
             if cell.cell_type == "code" and "verdicts_on(" in cell.source and "import verdicts_on" not in cell.source:
                 (call,) = re.findall(r"^verdicts_on\((.*)\)$", cell.source, re.M)
-                items = ["-".join(id.split("-")[:2]) for id in re.findall(r'"([a-z0-9-]+)"', call)]
-                seen |= dict.fromkeys(items, path.name)
+                for id in re.findall(r'"([a-z0-9-]+)"', call):
+                    found = [claim.id for claim in papers.CLAIMS.values() if id in (claim.id, claim.item)]
+                    assert found, id
+                    seen |= dict.fromkeys(found, path.name)
                 assert after is None or after.source.startswith("#"), cell.source  # the next section begins
-    assert set(seen) == {claim.item for claim in papers.CLAIMS.values()}
-    for item, name in seen.items():
-        number = {"mpop": ("01", "02"), "mpobert": ("03",), "mpoe": ("04",)}[item.split("-")[0]]
-        assert name.startswith(number), (item, name)
+    assert set(seen) == set(papers.CLAIMS)
+    for claim, name in seen.items():
+        number = {"mpop": ("01", "02"), "mpobert": ("03",), "mpoe": ("04",)}[claim.split("-")[0]]
+        assert name.startswith(number), (claim, name)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

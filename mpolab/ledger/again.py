@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .compared import Compared, Found
+from .evidence import EVIDENCE
 from .row import OUTCOMES
-from .studies import Studied
+from .studies import Studied, Values
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,9 @@ class Again:
 def found_of(several: Iterable[Again], results: Path) -> list[tuple[Again, Found]]:
     """Of those that have records. Raises as `Compared.found` and `Studied.found`."""
     return [(again, found) for again in several if (found := again.evidence.found(results)) is not None]
+
+
+def other(id: str, about: str, values: Callable[[Path], Values]) -> Again:
+    """Other numbers of the claim's own study."""
+    study: Studied = EVIDENCE[id]  # type: ignore[assignment]
+    return Again(about, replace(study, values=values))

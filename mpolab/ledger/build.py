@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -76,21 +77,24 @@ def _decided(
     chosen by other rows and another seed gives the verdict, if it ran at the same scale, and the first result stands
     behind it.
     """
-    again = [*found_of(looks, results), *(remedy.found(results) if remedy else ())]
+    looked, tried_again = found_of(looks, results), remedy.found(results) if remedy else []
+    again = [*looked, *tried_again]
     files = [file for _, each in again for file in each.files]
     chose = remedy.chose(results) if remedy else ()
     record = tuple(dict.fromkeys([*found.files, *files, *chose]))
     last, counts = first, found
-    if chose and remedy.chosen and again and again[-1][0] is remedy.again[-1] and again[-1][1].scale == found.scale:
-        last, counts = again[-1]
-        others = [(first, found), *again[:-1]]
+    runs_there = tried_again and tried_again[-1][0] is remedy.again[-1] and tried_again[-1][1].scale == found.scale
+    if chose and remedy.chosen and runs_there:
+        last, counts = tried_again[-1]
+        looked = [(replace(look, about=f"the first settings and {look.about}"), its) for look, its in looked]
+        others = [(first, found), *looked, *tried_again[:-1]]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
         others, ours = again, first.evidence.ours(found)
     low, high = counts.difference.interval
     beside = [each.ours(its, () if each is first else found.missing) for each, its in others]
     how = "also tried" if last is first else "chosen among these and the first settings"
-    tried = [f"{how}, on rows that choose: {', '.join(remedy.tried)}"] if chose else []
+    tried = [f"{how}, on rows that choose: {' / '.join(remedy.tried)}"] if chose else []
     made_by = _commands(claim.item, found.scale, [first, *(each for each, _ in again)])
     return Row(
         **about,

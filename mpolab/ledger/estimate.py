@@ -46,7 +46,7 @@ class Estimate:
         """more: words behind the time, " one after the other"."""
         count = f"{self.runs} run" + ("" if self.runs == 1 else "s")
         if self.seconds is None:
-            return f"{count}, no record to estimate the time from"
+            return f"{count}, {self.by or 'no record to estimate the time from'}"
         about = f"{count}, {'at least' if self.least else 'about'} {in_words(self.seconds)}{more}"
         return f"{about}, {self.by}" if self.by else about
 
@@ -100,7 +100,7 @@ class Seconds:
         ways = Counter()
         for key, one in each.items():
             ways[one.by] += counts[key]
-        by = "".join(ways) if len(ways) == 1 else "; ".join(f"{count} {by}" for by, count in ways.items())
+        by = next(iter(ways), "") if len(ways) < 2 else "; ".join(f"{count} {by}" for by, count in ways.items())
         seconds = sum(known) if known or not counts else None
         return Estimate(counts.total(), seconds, by, any(one.least for one in each.values()))
 

@@ -149,11 +149,11 @@ EVIDENCE = {
     "mpobert-eq1-central": Arithmetic(formulas.central_share, "true of the FFN and of a whole layer"),
     "mpobert-eq1-centres": Studied(
         "weights_centres.json",
-        centres_of("error left", 40),
+        centres_of("error left", 8),
         "python scripts/weights_study.py centres",
         "about two minutes",
         "lower",
-        "relative error left over after 40 rounds of least squares: with a neighbour's centre - with a random one",
+        "relative error left over after 8 rounds of least squares: with a neighbour's centre - with a random one",
         both=True,
     ),
     "mpobert-eq2-bounded": Arithmetic(
@@ -185,7 +185,7 @@ EVIDENCE = {
     ),
     "mpobert-tab1-count-plus": Arithmetic(
         lambda: [
-            number(what, 102, counts.mpobert("mpobert-48plus", **changes), 0, cut=False)
+            number(what, 102, counts.mpobert("mpobert-48plus", heads=True, **changes), 0, cut=False)
             for what, changes in (
                 ("without adapters:", {}),
                 ("rank 8 beside four matrices:", {"adapter_rank": 8}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from ..metrics import AVERAGES
 from ..mpoe_glue import TASKS
@@ -144,11 +145,11 @@ def perplexity(first: str, second: str, about: str) -> Compared:
     return Compared((pair,), "lower", f"perplexity: {about}")
 
 
-def glue(first: str, second: str, about: str) -> Compared:
+def glue(first: str, second: str, about: str, tasks: Iterable[str] = TASKS) -> Compared:
     """Of T5, task by task, in the metrics of MPOE's tables."""
     wheres = {task: f"scores | dev | {metric}" for task, metric in AVERAGES["mpoe"].items()}
     pairs = tuple(
-        tuple(one(f"experts-glue-{task.lower()}-{name}", wheres[task]) for name in (first, second)) for task in TASKS
+        tuple(one(f"experts-glue-{task.lower()}-{name}", wheres[task]) for name in (first, second)) for task in tasks
     )
     return Compared(pairs, "higher", f"score: {about}")
 

@@ -13,17 +13,9 @@ _FEW_ROWS = (
     "centres frozen, dense, two layers) more than a point and a half, and differences of less than two or three points "
     "cannot be told from the spread of seeds."
 )
-_FLOOR = (
-    "Both are near the majority class, so that the comparison says nothing about the claim. The checkpoints have "
-    "read novels for an hour or so of one core."
-)
 _CHECKPOINTS = (
     "The checkpoints differ too much for a comparison of architectures: MiniLM was distilled from a large model and "
     "trained on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core."
-)
-_BESIDE_BERT = (
-    f"{_CHECKPOINTS} On rows of SST-2 that choose, the best of four tries gains two or three points for each, and a "
-    "gap of 13 points or more stays."
 )
 _ABLATION = (
     "With a thousand rows the variants were near the majority class; with four thousand, twice, the means of all five "
@@ -69,17 +61,15 @@ FINDINGS: dict[str, str] = {
     "mpop-alg2-growth": "An error made in one layer shrinks in all later layers but the last, 4 % a layer on average. "
     "With all layers cut it grows by 18 % a layer, where six independent errors of equal size, added up, would grow by "
     "20 %: accumulated, and not amplified.",
-    "mpobert-eq1-centres": "However the least squares begin and however long they go on, a neighbour's centre saves "
-    "about a thousandth of what is left over of a matrix, and after forty rounds the interval just reaches zero. Free "
-    "auxiliary tensors do nearly as well with any centre, so that how alike two layers' centres are decides little.",
     "mpobert-tab1-albert": "With a thousand rows both were near the majority class; with four thousand, twice, both "
-    "are a dozen points above it, and no further apart than their seeds. MPOBERT's layers have been trained apart "
+    "are fifteen points above it, and no further apart than their seeds. MPOBERT's layers have been trained apart "
     "for 640 updates, which may be too few for a difference.",
     "mpobert-tab1-bert": "With four thousand rows, twice, MPOBERT gains more than MiniLM does, and stays far "
     "behind. MiniLM was distilled from a large model and trained on a billion pairs of sentences, MPOBERT's source "
     "has read novels for an hour of one core, so that the difference is first of all one of checkpoints.",
-    "mpobert-tab2-albert": _FLOOR,
-    "mpobert-tab2-bert": _BESIDE_BERT,
+    "mpobert-tab2-albert": "TODO",
+    "mpobert-tab2-bert": f"{_CHECKPOINTS} On rows that choose, neither three times the learning rate nor eight epochs "
+    "gain anything for either.",
     "mpobert-tab3-bert": f"{_CHECKPOINTS} On rows that choose, with thirty rows of each class, neither a third of the "
     "learning rate nor forty epochs gain a point and a half for either, and MPOBERT stays at 49 to 54 % where MiniLM "
     "has 63 to 67.",
@@ -112,8 +102,8 @@ FINDINGS: dict[str, str] = {
     "texts cannot show one of less than a point.",
     "mpoe-tab2-dense": "After 120 updates one of MPOE's three seeds wrote no label for any row of MRPC and STS-B, and "
     "what is no label counts as wrong as can be; with more rows and three times the updates no seed does that, and the "
-    "two means are equal to a tenth of a point. On MRPC, RTE and STS-B neither gets far from the most frequent answer, "
-    "so that the seeds lie several points apart.",
+    "two means are equal to a tenth of a point. On no task does either get far, SST-2 being at 47 to 62 % and "
+    "correlations on STS-B below 0.26.",
     "mpoe-tab3-sharing": "What has no sharing has no gradient mask either, so that two things differ at once, and no "
     "difference in perplexity can be seen, after 100 updates or after 400. With the mask left out of both, sharing is "
     "ahead by half a point after 400 updates, with every seed, and the interval just reaches zero.",

@@ -221,13 +221,13 @@ def _about_print(grid: Grid) -> list[str]:
 _METHODS = dict(zip(COMPLEXITIES, ("CP", "Tucker", "SVD", "MPO")))
 """Row of MPOP's Table 2 -> its name in `cost.table_2`."""
 
-FFN, N, D = (3072, 768), 5, 64
+_FFN, _N, _D = (3072, 768), 5, 64
 """The matrix, the number of tensors and the rank at which Table 2 is worked out."""
 
 
 def _expressions() -> str:
     """MPOP's Table 2: the expressions, and what they come to."""
-    found = {row.method: row for row in table_2(make_plan(FFN, n=N), D)}
+    found = {row.method: row for row in table_2(make_plan(_FFN, n=_N), _D)}
     left = [_tr(html.escape(name), [f"<td>O({text})</td>"]) for name, text in COMPLEXITIES.items()]
     right = [
         _tr(
@@ -244,9 +244,9 @@ def _expressions() -> str:
         ("the expression", "multiply-adds a token", "parameters"),
         right,
     )
-    dense = math.prod(FFN) / 1e6
+    dense = math.prod(_FFN) / 1e6
     return (
         f'<div class="tables"><div>{_table(f"{name}, as printed", "As printed", ("inference time",), left)}</div>'
-        f'<div>{ours}</div></div><p class="note">Of a matrix of {FFN[0]} by {FFN[1]}, n = {N}, d = {D}; the dense one '
-        f"takes {dense:.2f} million multiply-adds. The expressions leave out the activations carried along.</p>"
+        f'<div>{ours}</div></div><p class="note">Of a matrix of {_FFN[0]} by {_FFN[1]}, n = {_N}, d = {_D}; the dense '
+        f"one takes {dense:.2f} million multiply-adds. The expressions leave out the activations carried along.</p>"
     )

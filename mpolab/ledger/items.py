@@ -121,7 +121,7 @@ class Work:
     def __str__(self) -> str:
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
-        to_go = self.estimate.said(" one after the other" if len(self.left) > 1 else "")
+        to_go = self.estimate.said(" one after the other" if len(self.left) > 1 else "") if self.left else "nothing"
         said = [
             f"{self.item} at scale {self.scale}: {names} recipes, {len(self.runs)} runs, {there} with a record; "
             f"to go: {to_go}"

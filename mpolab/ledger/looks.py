@@ -12,18 +12,12 @@ from pathlib import Path
 
 from ..recipes import recipe_named
 from ..tasks import task_named
-from .again import Again
+from .again import Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
 from .evidence_mpoe import BLEU_2, PERPLEXITY, perplexity
 from .evidence_mpop import ENDS, FOUR
-from .studies import Studied, Values, levels_of, trends_of
-
-
-def other(id: str, about: str, values: Callable[[Path], Values]) -> Again:
-    """Other numbers of the claim's own study."""
-    study: Studied = EVIDENCE[id]  # type: ignore[assignment]
-    return Again(about, replace(study, values=values))
+from .studies import Values, centres_of, levels_of, trends_of
 
 
 def _is_regression(pair: Pair) -> bool:
@@ -61,10 +55,15 @@ def _at_step(step: int, names: Iterable[str]) -> Compared:
 
 
 _ROUTER = (
-    Again("MPOE's router for both", perplexity("mpoe", "without-sharing", "MPOE - without sharing")),
-    Again("separate experts for both, MPOE's router against Switch's",
-          perplexity("without-sharing", "switch", "MPOE's router - Switch's")),
-)  # fmt: skip
+    Again(
+        "MPOE's router for both and no gradient mask",
+        perplexity("mask-0", "without-sharing", "MPOE without the mask - without sharing"),
+    ),
+    Again(
+        "separate experts for both, MPOE's router against Switch's",
+        perplexity("without-sharing", "switch", "MPOE's router - Switch's"),
+    ),
+)
 
 
 def _in_bleu(id: str) -> Again:
@@ -102,6 +101,13 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         Again("the rows of every step, at the last", _at_step(-1, [f"mpop-rte-{{}}{end}" for end in ENDS])),
     ),
     # MPOBERT
+    "mpobert-eq1-centres": (
+        other("mpobert-eq1-centres", "40 rounds", centres_of("error left", 40)),
+        other(
+            "mpobert-eq1-centres", "8 rounds behind the best rotations", centres_of("error left behind rotations", 8)
+        ),
+        other("mpobert-eq1-centres", "40 rounds behind them", centres_of("error left behind rotations", 40)),
+    ),
     "mpobert-fig3-continued": (
         _by("the share of hidden tokens that are found", "mpobert-fig3-continued", "scores | test | mlm_accuracy"),
         _by("the order of sentences", "mpobert-fig3-continued", "scores | test | sop_accuracy"),

@@ -3,8 +3,8 @@
 A remedy that is to change a verdict is chosen on a seed and on rows that are not reported, with as many tries for what
 it is compared with or is made like (scripts/choose_settings.py), and then runs on all reported seeds. The first result
 stays beside it. What nobody would choose, but shows the reason, stands beside the first result and changes nothing.
-Neither the learning rates among which the first settings were chosen nor another look at the same records (`looks`)
-counts as a remedy.
+Other settings in the file of a study count as well; neither the learning rates among which the first settings were
+chosen nor another look at the same runs (`looks`) does.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LedgerError
-from .again import Again, found_of
+from ..mpoe_glue import LONGER
+from .again import Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
 from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity
 from .evidence_mpop import FOUR
-from .looks import other
-from .studies import EVERY_LAYER, Studied, centres_of, errors_of, growth_of, spread_of
+from .studies import EVERY_LAYER, Studied, errors_of, growth_of, spread_of
 
 LEAST_TRIED = 2
 
@@ -109,7 +109,7 @@ _LONGER_TOGETHER = ("1,000 rows of each task", "1,000 rows of each and 360 updat
 _LONGER_THERE = ("1,000 rows of SST-2", "eight epochs there")
 _GENTLER = ("on SST-2, eight updates for each cut", "cuts of a quarter of a bond there")
 _GENTLER_FILES = ("squeezing_remedies.json",)
-_MPOP_FILES = ("mpop_rows.json", "learning_rates.json")
+_MPOP_FILES = ("mpop_rows.json",)
 _TWICE = "4,000 rows of SST-2 twice for both"
 _MORE_ROWS = ("4,000 rows of SST-2 once", "4,000 rows of SST-2 twice")
 _LONGER_OR_FASTER = ("eight epochs of 1,000 rows", "three times the learning rate")
@@ -121,7 +121,8 @@ _ON_SST_2 = ("mpobert_rows.json",)
 def _more_rows(rival: str, about: str) -> Remedy:
     evidence = ways("table1-sst-2-{task}-more", f"table1-sst-2-{rival}-more", ("mpobert-mini",), "higher", about)
     tried = (*_MORE_ROWS, *_LONGER_OR_FASTER)
-    return Remedy((Again(_TWICE, evidence),), tried, (*_ON_SST_2, "mpobert_remedies.json"), chosen=True)
+    chosen = f"{_TWICE}, which is best by the mean of the three models"
+    return Remedy((Again(chosen, evidence),), tried, (*_ON_SST_2, "mpobert_remedies.json"), chosen=True)
 
 
 REMEDIES: Mapping[str, Remedy] = {
@@ -139,7 +140,8 @@ REMEDIES: Mapping[str, Remedy] = {
     "mpop-tab3-squeezing": Remedy(
         (
             Again(
-                "cuts of a quarter of a bond, against eight updates for each of them after cutting at once",
+                "cuts of a quarter of a bond (to 17.0 M), against eight updates for each of them after cutting at once "
+                "(to 16.2 M)",
                 ways("mpop-{task}-squeezed-gentler", "mpop-{task}-straight-gentler", FOUR, "higher", "squeezed - cut"),
             ),
         ),
@@ -189,16 +191,6 @@ REMEDIES: Mapping[str, Remedy] = {
         ("mpop_rte_rows.json",),
     ),
     # MPOBERT
-    "mpobert-eq1-centres": Remedy(
-        (
-            other("mpobert-eq1-centres", "8 rounds, as was written down beforehand", centres_of("error left", 8)),
-            other(
-                "mpobert-eq1-centres",
-                "40 rounds behind the best rotations",
-                centres_of("error left behind rotations", 40),
-            ),
-        ),
-    ),
     "mpobert-tab1-albert": _more_rows("albert-mini", "mpobert-mini - albert-mini"),
     "mpobert-tab1-bert": _more_rows("minilm", "mpobert-mini - MiniLM"),
     "mpobert-fig3-continued": Remedy(
@@ -262,7 +254,12 @@ REMEDIES: Mapping[str, Remedy] = {
         chosen=True,
     ),
     "mpoe-tab1-t5-dense": Remedy(
-        (Again("4,000 rows and three times the updates", glue("mpoe-longer", "dense-longer", "MPOE - dense")),),
+        (
+            Again(
+                "4,000 rows and three times the updates, on SST-2 and STS-B alone",
+                glue("mpoe-longer", "dense-longer", "MPOE - dense", LONGER),
+            ),
+        ),
         _LONGER_T5,
         ("experts_glue_remedies.json",),
         chosen=True,

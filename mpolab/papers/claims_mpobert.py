@@ -15,7 +15,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mpobert-eq1-centres",
         "With the centre of a neighbouring layer less of a matrix is left over than with a random centre.",
         says="'share the central tensor across layers (capturing the essential information)'",
-        note="of layers that were trained apart; how much less would be enough to share it is not said",
+        note="of layers that were trained apart; how much less would be enough to share it is not said, and here it is "
+        "a thousandth",
     ),
     Claim(
         "mpobert-eq2-bounded",
@@ -224,7 +225,8 @@ CLAIMS: tuple[Claim, ...] = (
         "48 layers score like other models of 12 layers, with fewer parameters.",
         ("mpobert-tab1-dev | MPOBERT48 | Avg.", "mpobert-tab1-dev | RoBERTa12 | Avg."),
         says="'comparable results to other 12-layer PLMs with a reduced number of parameters'",
-        note="comparable is taken to be no lower an average; these models are BERT, XLNet, RoBERTa and BART",
+        note="said of Table 1, whose sizes, depths and scores the figure draws; comparable is taken to be no lower an "
+        "average; these models are BERT, XLNet, RoBERTa and BART",
     ),
     Claim(
         "mpobert-fig3-steps",

@@ -32,9 +32,10 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "mpop-eq6-values",
-        "The normalized values of eq. 6 are one thing.",
-        says="'the normalized SVD eigenvalues'",
-        note="this package takes the squares unless it is asked for the other reading",
+        "Before eq. 6 and behind it the same numbers are meant.",
+        says="'normalized singular values' (before), 'the normalized SVD eigenvalues' (behind)",
+        note="if 'eigenvalues' is a loose word for singular values, it is the authors' script that differs; this "
+        "package squares unless it is asked for the other reading",
     ),
     Claim(
         "mpop-eq6-same-effect",
@@ -192,7 +193,13 @@ CLAIMS: tuple[Claim, ...] = (
         unit="M",
         note="they count 23.8 M of the embeddings",
     ),
-    Claim("mpop-tab5-count-mpop", "BERT's auxiliary tensors are 10.1 M.", ("mpop-tab5 | MPOP_B | #Pr",), unit="M"),
+    Claim(
+        "mpop-tab5-count-mpop",
+        "BERT's auxiliary tensors are 10.1 M.",
+        ("mpop-tab5 | MPOP_B | #Pr",),
+        unit="M",
+        note="the factors of BERT's matrices are not printed; other choices give 9 to 11 M",
+    ),
     Claim(
         "mpop-tab5-same-model",
         "MPOP_B is the model of Table 4.",
