@@ -119,7 +119,7 @@ def test_several_ways_are_named_with_the_number_of_their_runs(results, monkeypat
     found = expected(results, ("first", "gpu"), ("unknown", "gpu"))
     assert found.seconds == pytest.approx(7500) and found.least and found.by == f"3 {ON_GPU}; 3 {UNKNOWN}"
     nothing = expected(results, ("unknown", "gpu"))
-    assert nothing.seconds is None and str(nothing) == "3 runs, no record to estimate the time from"
+    assert nothing.seconds is None and str(nothing) == "3 runs, without an estimate, as nothing counts its operations"
 
 
 @pytest.mark.usefixtures("elsewhere")
