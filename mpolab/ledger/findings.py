@@ -68,8 +68,8 @@ FINDINGS: dict[str, str] = {
     "behind. MiniLM was distilled from a large model and trained on a billion pairs of sentences, MPOBERT's source "
     "has read novels for an hour of one core, so that the difference is first of all one of checkpoints.",
     "mpobert-tab2-albert": "On all four tasks both stay near the most frequent answer, with correlations on STS-B "
-    "below 0.14, so that the comparison says nothing about the claim. On rows that choose, ALBERT gains five points by three "
-    "times the learning rate and MPOBERT nothing, and on the reported rows the gain is gone.",
+    "below 0.14, so that the comparison says nothing about the claim. On rows that choose, ALBERT gains five points by "
+    "three times the learning rate and MPOBERT nothing, and on the reported rows the gain is gone.",
     "mpobert-tab2-bert": f"{_CHECKPOINTS} On rows that choose, neither three times the learning rate nor eight epochs "
     "gain anything for either.",
     "mpobert-tab3-bert": f"{_CHECKPOINTS} On rows that choose, with thirty rows of each class, neither a third of the "
