@@ -96,7 +96,8 @@ FINDINGS: dict[str, str] = {
     "twelve pairs compare floors. The printed gain of two thirds of a point is a sixth of what such pairs can show.",
     "mpoe-tab1-t5-dense": "With 4,000 rows and three times the updates the dense model is ahead on SST-2 with every "
     "seed, by two points on average, and MPOE on STS-B with every seed, by one to nine points of correlations below "
-    "20, so that the two together leave it open. The printed gain of two and a half points is less than what six such pairs can show.",
+    "20, so that the two together leave it open. The printed gain of two and a half points is less than what six such "
+    "pairs can show.",
     "mpoe-tab1-gpt2-dense": "With four times the updates and without the mask the gap shrinks from 1.15 points to "
     "0.17, and the interval still leaves out zero. After 100 updates a dense model with MPOE's number of "
     "parameters, in wider blocks, is ahead of both with every seed.",
