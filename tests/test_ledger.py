@@ -650,6 +650,13 @@ def test_a_squeezing_passes_the_dense_models_size_at_the_step_that_is_compared()
         assert first == looks._AT_DENSE_SIZE and all(step["accepted"] for step in steps[: first + 1]), path.parent
 
 
+def test_sizes_that_a_remedy_names_are_those_of_its_records(rows):
+    for name, size in (("squeezed", "17.0 M"), ("straight", "16.2 M")):
+        files = sorted((ROOT / "results").glob(f"mpop-*-{name}-gentler/laptop-seed*.json"))
+        assert len(files) >= 9 and {f"{runs.load(file).total / 1e6:.1f} M" for file in files} == {size}
+        assert f"(to {size})" in ledger.row_named(rows, "mpop-tab3-squeezing").ours
+
+
 CHANGED_MEANWHILE = {
     "experts-glue-mrpc-dense": (2,), "experts-glue-mrpc-switch": (2,), "experts-glue-sts-b-dense": (1, 2),
     "experts-glue-sts-b-mpoe": (2,), "experts-glue-sts-b-switch": (1, 2), "fig3-scratch": (0,),
