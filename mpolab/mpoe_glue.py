@@ -158,36 +158,38 @@ def _scales(options: dict[str, Any], rows: dict[str, Any]) -> dict[str, dict[str
     }  # fmt: skip
 
 
+def _recipe(name: str, about: str, method: str, options: dict[str, Any], rows: dict[str, Any], **on: Any) -> Recipe:
+    """rows: as `_scales` has it. on: task= or tasks=."""
+    options = {**options, "paper_splits": True}
+    scales = _scales(options, rows)
+    return Recipe(name, about, model="t5-mini", method=method, options=options, settings=_TRAIN, scales=scales, **on)
+
+
 def _alone(task: str, variant: str, end: str = "", words: str = "", **own: Any) -> Recipe:
     """end: of the recipe's name, and in words, where it has settings of its own. own: these, of scale laptop."""
     about, options = VARIANTS[variant]
     rows = {"train": 1000, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500}  # halves: 204, 139
-    return Recipe(
-        name=f"experts-glue-{task.lower()}-{variant}{end}",
-        about=f"MPOE Table 1 on {task} with T5, small: {about}{words}.",
+    return _recipe(
+        f"experts-glue-{task.lower()}-{variant}{end}",
+        f"MPOE Table 1 on {task} with T5, small: {about}{words}.",
+        "experts_glue",
+        options,
+        {**rows, **own},
         task=task,
-        model="t5-mini",
-        method="experts_glue",
-        options={**options, "paper_splits": True},
-        settings=_TRAIN,
-        scales=_scales({**options, "paper_splits": True}, {**rows, **own}),
     )
 
 
 def _together(variant: str, end: str = "", words: str = "", **own: Any) -> Recipe:
     """As `_alone`, of all tasks at once."""
     about, options = VARIANTS[variant]
-    options = {**options, "paper_splits": True, "temperature": _HYPERFORMER}
     rows = {"train": 250, "select": 50, "dev": 135}  # of each task
-    return Recipe(
-        name=f"experts-together-{variant}{end}",
-        about=f"MPOE Table 2 with T5, small, {', '.join(TASKS)} at once: {about}{words}.",
+    return _recipe(
+        f"experts-together-{variant}{end}",
+        f"MPOE Table 2 with T5, small, {', '.join(TASKS)} at once: {about}{words}.",
+        "experts_together",
+        {**options, "temperature": _HYPERFORMER},
+        {**rows, **own},
         tasks=TASKS,
-        model="t5-mini",
-        method="experts_together",
-        options=options,
-        settings=_TRAIN,
-        scales=_scales(options, {**rows, **own}),
     )
 
 

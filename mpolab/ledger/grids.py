@@ -17,6 +17,7 @@ from ..plans import make_plan
 from .arithmetic import number
 from .beside import Filled, Grid, OurRow, Score, fill
 from .build import ASK_FOR
+from .formulas import FFN
 from .items import item_command, recipes_of
 from .tables import GRIDS
 
@@ -221,13 +222,13 @@ def _about_print(grid: Grid) -> list[str]:
 _METHODS = dict(zip(COMPLEXITIES, ("CP", "Tucker", "SVD", "MPO")))
 """Row of MPOP's Table 2 -> its name in `cost.table_2`."""
 
-_FFN, _N, _D = (3072, 768), 5, 64
-"""The matrix, the number of tensors and the rank at which Table 2 is worked out."""
+_N, _D = 5, 64
+"""The number of tensors and the rank at which Table 2 is worked out, for an FFN matrix."""
 
 
 def _expressions() -> str:
     """MPOP's Table 2: the expressions, and what they come to."""
-    found = {row.method: row for row in table_2(make_plan(_FFN, n=_N), _D)}
+    found = {row.method: row for row in table_2(make_plan(FFN, n=_N), _D)}
     left = [_tr(html.escape(name), [f"<td>O({text})</td>"]) for name, text in COMPLEXITIES.items()]
     right = [
         _tr(
@@ -244,9 +245,9 @@ def _expressions() -> str:
         ("the expression", "multiply-adds a token", "parameters"),
         right,
     )
-    dense = math.prod(_FFN) / 1e6
+    dense = math.prod(FFN) / 1e6
     return (
         f'<div class="tables"><div>{_table(f"{name}, as printed", "As printed", ("inference time",), left)}</div>'
-        f'<div>{ours}</div></div><p class="note">Of a matrix of {_FFN[0]} by {_FFN[1]}, n = {_N}, d = {_D}; the dense '
+        f'<div>{ours}</div></div><p class="note">Of a matrix of {FFN[0]} by {FFN[1]}, n = {_N}, d = {_D}; the dense '
         f"one takes {dense:.2f} million multiply-adds. The expressions leave out the activations carried along.</p>"
     )
