@@ -1,6 +1,6 @@
-"""Plans, errors that travel through layers, and centres of neighbouring layers, on MiniLM: three sayings about weights.
+"""Plans, errors that travel through layers, and centres of neighbouring layers: three sayings about trained weights.
 
-    python scripts/weights_study.py [plans growth centres]
+    python scripts/weights_study.py [plans plans-ffn growth growth-albert centres]
 
 Each case is a file of its own, results/weights_CASE.json; all numbers are float64. Notebooks 02 (sections 5 and 7) and
 03 (section 2) had shown each once, with other sentences or random numbers; what is measured over seeds, and what the
@@ -21,17 +21,26 @@ centres  MPOBERT section 3.2. Seed k: layers k and k + 1. How much of the matrix
          layers, and two random matrices, or a random one and the layer. A seed's number is the mean over query and FFN
          in of the error left with the layer's centre after 8 rounds, less that with the random one; below 0 is alike.
 
-The other ratios, levels, layers, rounds, starts and cosines are looked at where these numbers do not come out.
+The other ratios, levels, layers, rounds, starts and cosines are looked at where these numbers do not come out. For two
+of them more was tried, written down here before it was run as well; the numbers are the same:
+
+plans-ffn      the matrices of the FFN that widen, 1536 x 384, in place of the query matrices, 384 x 384: ten factors
+               that differ, where a square has two times five.
+growth-albert  albert-mini in place of MiniLM: MPOP's own kind of model, and twelve layers in place of six. Its one
+               layer stands in every place as a copy, so that the copies can be cut one at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,8 +91,8 @@ def seven_plans(shape: tuple[int, int]) -> dict[str, Plan]:
     }
 
 
-def plans(found: Pretrained, seed: int) -> list[dict[str, Any]]:
-    matrix, rows = of_kind(found, "query")[seed], []
+def plans(found: Pretrained, seed: int, kind: str = "query") -> list[dict[str, Any]]:
+    matrix, rows = of_kind(found, kind)[seed], []
     for name, plan in seven_plans(tuple(matrix.shape)).items():
         whole = MPO.decompose(matrix, rows=plan.rows, cols=plan.cols)
         for ratio in RATIOS:
@@ -93,6 +102,15 @@ def plans(found: Pretrained, seed: int) -> list[dict[str, Any]]:
 
 
 # -- growth ------------------------------------------------------------------------------------------------
+
+
+def in_every_place(found: Pretrained) -> Pretrained:
+    """An ALBERT with a copy of its layer in every place: the same function, and layers that can be cut apart."""
+    config = copy.deepcopy(found.model.config)
+    config.num_hidden_groups = config.num_hidden_layers
+    model, shared = type(found.model)(config), found.model.state_dict()
+    model.load_state_dict({name: shared[re.sub(r"(layer_groups)\.\d+", r"\1.0", name)] for name in model.state_dict()})
+    return replace(found, model=model.eval())
 
 
 def sentences(seed: int) -> list[str]:
@@ -214,18 +232,26 @@ class Case:
     scale: str
     rows: Callable[[Any, int], list[dict[str, Any]]]
     prepare: Callable[[Pretrained], Any] = lambda found: found
+    model: str = "minilm"
 
 
 CASES = {
     "plans": Case("the query matrices of five layers of MiniLM", plans),
+    "plans-ffn": Case("the widening FFN matrices of five layers of MiniLM", partial(plans, kind="FFN in")),
     "growth": Case(f"MiniLM's six layers, five draws of {SENTENCES} sentences", growth, Travelling),
+    "growth-albert": Case(
+        f"albert-mini's twelve layers, five draws of {SENTENCES} sentences",
+        growth,
+        lambda found: Travelling(in_every_place(found)),
+        "albert-mini",
+    ),
     "centres": Case("five pairs of neighbouring layers of MiniLM", centres),
 }
 
 
 def study(name: str) -> None:
     case, start, used = CASES[name], time.perf_counter(), time.process_time()
-    loaded = load_pretrained("minilm")
+    loaded = load_pretrained(case.model)
     about = loaded.describe()
     found, rows = case.prepare(loaded), []
     for seed in SEEDS:
@@ -244,7 +270,7 @@ def study(name: str) -> None:
         "rows": rows,
     }
     refuse_paths(content)
-    write_whole(results_folder() / f"weights_{name}.json", as_text(content))
+    write_whole(results_folder() / f"weights_{name.replace('-', '_')}.json", as_text(content))
 
 
 def as_text(content: dict[str, Any]) -> bytes:

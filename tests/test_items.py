@@ -103,7 +103,7 @@ def test_remedies_are_run_with_their_item_behind_what_they_are_for():
     assert ledger.recipes_of("mpop-fig2") == ()  # studies, no recipes
     files = [study.path.name for study in ledger.studies_of("mpop-fig2")]
     others = ["low_rank_query.json", "low_rank_query_five.json", "low_rank_one_step.json"]  # remedies
-    assert files == ["low_rank.json", "weights_plans.json", *others]
+    assert files == ["low_rank.json", "weights_plans.json", *others, "weights_plans_ffn.json"]
 
 
 def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
@@ -122,7 +122,7 @@ def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
     assert cli.main(["run", "mpop-fig2", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["runs"] == [] and "scripts/low_rank_study.py" in plan["without"][0]
-    assert len(plan["studies"]) == 5 and not any(study["file"] for study in plan["studies"])
+    assert len(plan["studies"]) == 6 and not any(study["file"] for study in plan["studies"])
     assert cli.main(["run", "mpop-tab1", "--dry-run", "--scale", "paper"]) == 2
     paragraph(capsys.readouterr().err, "not every recipe of mpop-tab1 has the scale 'paper'")
 

@@ -17,7 +17,7 @@ from mpolab.ledger.studies import EVERY_LAYER, centres_of, growth_of, spread_of,
 from mpolab.mpo import MPO
 from mpolab.plans import make_plan
 from mpolab.pretrained import Pretrained
-from tests.small import tiny_model, tiny_tokenizer
+from tests.small import tiny_albert, tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -128,8 +128,9 @@ def script(monkeypatch):
 
 def test_the_script_writes_files_that_can_be_read(script, tmp_path, monkeypatch):
     model = tiny_model("BertModel", seed=3).eval()
+    models = {"minilm": model, "albert-mini": tiny_albert(tiny_tokenizer()).albert.eval()}
     monkeypatch.setattr(
-        script, "load_pretrained", lambda _: Pretrained("tiny", "folder", "nowhere", model, tiny_tokenizer())
+        script, "load_pretrained", lambda name: Pretrained(name, "folder", "nowhere", models[name], tiny_tokenizer())
     )
     monkeypatch.setattr(script, "sentences", lambda _: ["a good dog", "it is bad"])  # short enough for it
     monkeypatch.setattr(script, "SEEDS", (0,))  # layers 0 and 1
@@ -138,18 +139,39 @@ def test_the_script_writes_files_that_can_be_read(script, tmp_path, monkeypatch)
     before = {name: value.clone() for name, value in model.double().state_dict().items()}
     script.main()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items()), "left as it was"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"weights_{c}.json" for c in sorted(script.CASES)]
-    for case in script.CASES:
-        content = weights(tmp_path / f"weights_{case}.json", case)
+    files = {case: f"weights_{case.replace('-', '_')}.json" for case in script.CASES}
+    assert {path.name for path in tmp_path.iterdir()} == set(files.values()) and len(files) == 5
+    for case, file in files.items():
+        content = weights(tmp_path / file, case)
         assert content["command"] == f"python scripts/weights_study.py {case}" and content["versions"]["torch"]
+        assert content["model"].startswith("albert-mini" if case == "growth-albert" else "minilm")
     (spread,), _, _, _ = spread_of(0.5)(tmp_path / "weights_plans.json")
-    assert 0 <= spread < 1
+    (other,), _, _, _ = spread_of(0.5, case="plans-ffn")(tmp_path / "weights_plans_ffn.json")
+    assert 0 <= spread < 1 and 0 <= other < 1 and spread != other
+    rows = weights(tmp_path / "weights_growth_albert.json", "growth-albert")["rows"]
+    assert [row["cut"] for row in rows] == [0, EVERY_LAYER] * 3, "copies that are cut apart"
+    assert rows[0]["errors"][1] != rows[1]["errors"][1]
     rows = weights(tmp_path / "weights_growth.json", "growth")["rows"]
     assert [row["cut"] for row in rows] == [0, EVERY_LAYER] * 3 and all(len(row["errors"]) == 2 for row in rows)
     assert rows[0]["errors"][0] == rows[1]["errors"][0], "behind layer 0 later cuts are not felt"
     monkeypatch.setattr(sys, "argv", ["weights_study.py", "centre"])
     with pytest.raises(SystemExit):
         script.main()
+
+
+def test_an_albert_in_every_place_is_the_same_function(script):
+    found = Pretrained("tiny", "folder", "nowhere", tiny_albert(tiny_tokenizer()).albert.eval())
+    copies = script.in_every_place(found)
+    ids = tiny_tokenizer()("a good dog", return_tensors="pt").input_ids
+    with torch.no_grad():
+        one, other = (each.model(input_ids=ids).last_hidden_state for each in (found, copies))
+    assert torch.equal(one, other) and not copies.model.training
+    assert sorted({matrix.layer for matrix in script.of_layers(copies).values()}) == [0, 1]
+    assert {matrix.layer for matrix in script.of_layers(found).values()} == {0}
+    with torch.no_grad():
+        next(matrix.weight for matrix in script.of_layers(copies).values() if matrix.layer == 1).zero_()
+        assert torch.equal(one, found.model(input_ids=ids).last_hidden_state), "the shared layer is left alone"
+        assert not torch.equal(one, copies.model(input_ids=ids).last_hidden_state)
 
 
 def test_sentences_are_drawn_anew_for_every_seed(script):

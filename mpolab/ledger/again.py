@@ -36,7 +36,7 @@ def found_of(several: Iterable[Again], results: Path) -> list[tuple[Again, Found
     return [(again, found) for again in several if (found := again.evidence.found(results)) is not None]
 
 
-def other(id: str, about: str, values: Callable[[Path], Values]) -> Again:
-    """Other numbers of the claim's own study."""
+def other(id: str, about: str, values: Callable[[Path], Values], **made: str) -> Again:
+    """Other numbers of the claim's own study. made: `file`, `command` and `cost` of another one like it."""
     study: Studied = EVIDENCE[id]  # type: ignore[assignment]
-    return Again(about, replace(study, values=values))
+    return Again(about, replace(study, values=values, **made))

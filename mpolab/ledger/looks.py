@@ -15,7 +15,7 @@ from ..tasks import task_named
 from .again import Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
-from .evidence_mpoe import BLEU_2, PERPLEXITY, perplexity
+from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity
 from .evidence_mpop import ENDS, FOUR
 from .studies import Values, centres_of, levels_of, trends_of
 
@@ -132,6 +132,9 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         )
     },
     # MPOE
+    "mpoe-fig2-apart": (
+        Again("the share of a change at random in place of a half", apart("experts-without-sharing", "random")),
+    ),
     "mpoe-tab1-t5": (_by_loss("mpoe-tab1-t5"),),
     "mpoe-tab1-t5-dense": (_by_loss("mpoe-tab1-t5-dense"),),
     "mpoe-tab1-gpt2": (*_ROUTER, _in_bleu("mpoe-tab1-gpt2")),

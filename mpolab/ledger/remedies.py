@@ -72,6 +72,15 @@ def _low_rank(case: str, n: int, about: str) -> Again:
     return Again(about, study)
 
 
+def _weights(case: str, cost: str) -> dict[str, str]:
+    """Of a case of the study of weights."""
+    return {
+        "file": f"weights_{case.replace('-', '_')}.json",
+        "command": f"python scripts/weights_study.py {case}",
+        "cost": cost,
+    }
+
+
 _TRENDS_TRIED = ("2,000 rows for the probes to learn from", "the first token in place of the mean of all")
 
 
@@ -172,7 +181,15 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "mpop-fig2-plans": Remedy(
-        tuple(other("mpop-fig2-plans", f"ratio {ratio:g}", spread_of(ratio)) for ratio in (0.3, 0.7)),
+        (
+            *(other("mpop-fig2-plans", f"ratio {ratio:g}", spread_of(ratio)) for ratio in (0.3, 0.7)),
+            other(
+                "mpop-fig2-plans",
+                "the widening matrices of the FFN",
+                spread_of(0.5, case="plans-ffn"),
+                **_weights("plans-ffn", "some seconds"),
+            ),
+        )
     ),
     "mpop-alg2-growth": Remedy(
         tuple(
@@ -182,6 +199,18 @@ REMEDIES: Mapping[str, Remedy] = {
                 ("cuts to ratio 0.5", "ratio 0.5", range(5)),
                 ("the first layer alone", "error 0.1", [0]),
                 ("all layers cut at once", "error 0.1", [EVERY_LAYER]),
+            )
+        )
+        + tuple(
+            other(
+                "mpop-alg2-growth",
+                about,
+                growth_of("error 0.1", *cut, case="growth-albert"),
+                **_weights("growth-albert", "about two minutes"),
+            )
+            for about, cut in (
+                ("albert-mini's twelve layers, one at a time", range(11)),
+                ("albert-mini's twelve layers, all at once", [EVERY_LAYER]),
             )
         ),
     ),
@@ -239,7 +268,7 @@ REMEDIES: Mapping[str, Remedy] = {
     "mpoe-fig2-apart": Remedy(
         (
             Again("four times the updates", apart("experts-without-sharing-longer")),
-            Again("the share of a change at random in place of a half", apart("experts-without-sharing", "random")),
+            Again("three times the learning rate", apart("experts-without-sharing-faster")),
         ),
     ),
     "mpoe-tab1-t5": Remedy(

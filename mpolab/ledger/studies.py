@@ -175,7 +175,8 @@ _ROWS = {
     "growth": (("level", "cut"), ("errors",)),
     "centres": (("kind", "measure", "rounds"), ("layer", "random")),
 }
-"""Case of scripts/weights_study.py -> what a row is about, and what was measured: numbers above 0, or lists of them."""
+"""Case of scripts/weights_study.py, up to its hyphen -> what a row is about, and what was measured: numbers above 0, or
+lists of them."""
 
 
 def weights(path: Path, case: str) -> dict[str, Any]:
@@ -187,13 +188,13 @@ def weights(path: Path, case: str) -> dict[str, Any]:
         if (content["format"], content["case"]) != (WEIGHTS_FORMAT, case):
             raise ValueError(f"its format is {content['format']!r}, of {content['case']!r}")
         content["scale"]
-        about, measured = _ROWS[case]
+        about, measured = _ROWS[case.partition("-")[0]]
         found: dict[int, list] = {seed: [] for seed in content["seeds"]}
         for row in content["rows"]:
             numbers = [number for key in measured for number in (row[key] if key == "errors" else [row[key]])]
             if not all(0 < number < math.inf for number in numbers):
                 raise ValueError(f"{numbers} are no numbers above 0")
-            if case == "growth" and len(numbers) < 2:
+            if "errors" in measured and len(numbers) < 2:
                 raise ValueError(f"the errors {numbers} make no step")
             found[row["seed"]].append(([row[key] for key in about], len(numbers)))
         first, *others = found.values()
@@ -225,17 +226,17 @@ def _by_seed(
     return values
 
 
-def spread_of(ratio: float, *plans: str) -> Callable[[Path], Values]:
+def spread_of(ratio: float, *plans: str, case: str = "plans") -> Callable[[Path], Values]:
     """How far the errors of plans lie apart, (largest - smallest) / mean, and 0. plans: by default all of the study."""
 
     def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
         errors = [row["error"] for row in rows]
         return (max(errors) - min(errors)) / mean(errors), 0.0
 
-    return _by_seed("plans", {"ratio": [ratio]} | ({"plan": plans} if plans else {}), number)
+    return _by_seed(case, {"ratio": [ratio]} | ({"plan": plans} if plans else {}), number)
 
 
-def growth_of(level: str, *cut: int | str) -> Callable[[Path], Values]:
+def growth_of(level: str, *cut: int | str, case: str = "growth") -> Callable[[Path], Values]:
     """By how much an error grows a layer, and 1: the geometric mean of all steps behind the layer that was cut.
 
     cut: the layers, one at a time; EVERY_LAYER = all at once, and the steps behind the first.
@@ -247,7 +248,7 @@ def growth_of(level: str, *cut: int | str) -> Callable[[Path], Values]:
             steps += [math.log(after / before) for before, after in itertools.pairwise(row["errors"])]
         return math.exp(mean(steps)), 1.0
 
-    return _by_seed("growth", {"level": [level], "cut": cut}, number)
+    return _by_seed(case, {"level": [level], "cut": cut}, number)
 
 
 def centres_of(measure: str, rounds: int) -> Callable[[Path], Values]:
