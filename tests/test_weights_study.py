@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -237,6 +238,23 @@ def test_what_the_rows_say_in_words_is_what_was_measured():
         if row["level"] == "error 0.1" and row["cut"] != EVERY_LAYER:
             *before, last = [b > a for a, b in zip(row["errors"], row["errors"][1:])]
             assert last and not any(before)
+    rows = weights(ROOT / "results" / "weights_growth_albert.json", "growth-albert")["rows"]
+    for row in rows:
+        if row["level"] == "error 0.1" and row["cut"] != EVERY_LAYER:
+            grown = [k for k, (a, b) in enumerate(zip(row["errors"], row["errors"][1:])) if b > a]
+            assert grown == ([0] if row["cut"] == 0 else []), "only what layer 0 makes, and only in the next one"
+    for name, each, layers, wanted in (("growth", 4, 6, (18, 20)), ("growth-albert", 8, 12, (15, 12))):
+        path = ROOT / "results" / f"weights_{name.replace('-', '_')}.json"
+        one, *_ = growth_of("error 0.1", *range(layers - 1), case=name)(path)
+        every, *_ = growth_of("error 0.1", EVERY_LAYER, case=name)(path)
+        assert round(100 * (1 - sum(one) / 5)) == each
+        added_up = layers ** (0.5 / (layers - 1))  # the root of `layers` equal squares, over so many steps
+        assert (math.ceil(100 * sum(every) / 5 - 100.5), round(100 * (added_up - 1))) == wanted
+    rows = weights(ROOT / "results" / "weights_plans_ffn.json", "plans-ffn")["rows"]
+    for seed in range(5):
+        errors = {row["plan"]: row["error"] for row in rows if (row["seed"], row["ratio"]) == (seed, 0.5)}
+        assert max(errors, key=errors.get) == "n = 3" and errors["n = 5, rows rise, cols fall"] < errors["n = 5"]
+        assert round(100 * (max(errors.values()) - min(errors.values())) / (sum(errors.values()) / 7)) in (6, 7)
     plans = weights(ROOT / "results" / "weights_plans.json", "plans")["rows"]
     apart, above = [], []
     for seed in range(5):

@@ -28,6 +28,9 @@ PRE_TRAINS = ("pretrain_", "continue_")
 PRINTED_SIZE = {"minilm": "bert-base-uncased", "albert-mini": "albert-base-v2", "mpobert-mini": "mpobert-24"}
 """A recipe's small model -> the one that the papers have; other recipes have theirs at scale gpu."""
 
+OF_ITEM = {("mpop-tab3", "minilm"): "albert-base-v2"}
+"""The same where a table has another one than the recipe's other tables."""
+
 ASSUMED = (
     "matrix products of the training steps alone, all rows at full length, MPOs at full bonds; not scoring, reading or "
     "saving, nor what squeezing adds, nor the rebuilding of experts; a T5 as if its answers were as long as its "
@@ -96,14 +99,15 @@ def costs_of(names: Sequence[str]) -> list[Cost]:
     ]
 
 
-def at_printed_size(name: str) -> Recipe:
-    """A recipe as it is at scale gpu, all rows, as one of scale paper with a model of the printed size."""
+def at_printed_size(name: str, item: str = "") -> Recipe:
+    """A recipe as it is at scale gpu, all rows, as one of scale paper with a model of the size printed for an item."""
     recipe = RECIPES[name]
     large = recipe.at("gpu")
     options = dict(large.options)
     if "changes" in options:  # the factors there are those of the small model's matrices
         options["changes"] = {key: value for key, value in options["changes"].items() if key != "mpo_factors"}
-    changes = {"model": PRINTED_SIZE.get(large.model, large.model), "options": options}
+    size = OF_ITEM.get((item, large.model), PRINTED_SIZE.get(large.model, large.model))
+    changes = {"model": size, "options": options}
     return replace(recipe, scales={"paper": {**recipe.scales["gpu"], **changes}})
 
 
@@ -117,7 +121,7 @@ def item_costs(item: str) -> list[tuple[str, Cost]]:
     """
     found = [("its recipes", cost) for cost in costs_of(recipes_of(item))]
     first = [RECIPES[name] for name in recipes_of(item, remedies=False)]
-    large = [at_printed_size(each.name) for each in first if _has_printed_size(each)]
+    large = [at_printed_size(each.name, item) for each in first if _has_printed_size(each)]
     if large:
         found.append(("its recipes with the paper's models", cost_of(large, "paper")))
     if item in PRE_TRAININGS:
