@@ -341,7 +341,8 @@ def test_hours_are_operations_by_a_rate_that_is_said():
     assert large.flops == 3 * 3 * -(-(2490 - 500) // 32) * bert_by_hand(768, 3072, 12, 32, 128, 2)
     told = dict(hours.item_costs("mpop-tab1"))
     assert told["its recipes with the paper's models"].scale == "paper" and "the paper's pre-training" not in told
-    sizes = {item: hours.at_printed_size("mpop-rte-full", item).at("paper").model for item in ("mpop-tab3", "mpop-tab5")}
+    tables = ("mpop-tab3", "mpop-tab5")
+    sizes = {item: hours.at_printed_size("mpop-rte-full", item).at("paper").model for item in tables}
     assert sizes == {"mpop-tab3": "albert-base-v2", "mpop-tab5": "bert-base-uncased"}
     first = ledger.recipes_of("mpop-tab3", remedies=False)
     albert = hours.cost_of([hours.at_printed_size(name, "mpop-tab3") for name in first], "paper")

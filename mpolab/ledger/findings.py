@@ -55,14 +55,14 @@ FINDINGS: dict[str, str] = {
     "mpop-fig2-cpd": "CPD has the smaller error at every ratio, on other matrices and with five legs as well. Of "
     "one and of twenty steps of alternating least squares only the one leaves CPD behind, so that the print may "
     "show one that had not converged.",
-    "mpop-fig2-plans": "Of query matrices at ratio 0.5 six of the seven plans lie 5 to 7 % apart, and the one whose row "
-    "factors rise while its column factors fall is 4 to 11 % above the worst of them; at ratios 0.3 and 0.7 it is much "
-    "the same. Of the FFN's widening matrices all seven lie 6 to 7 % apart and three tensors are the worst, so that "
-    "the choice is worth some per cent of the error, and no order is worst everywhere.",
-    "mpop-alg2-growth": "An error made in one layer shrinks, by 4 % a layer in MiniLM, where only the last layer adds to "
-    "it, and by 8 % in albert-mini, which is MPOP's kind of model and twice as deep. With all layers cut it grows by 18 "
-    "and 15 % a layer, where six and twelve independent errors of equal size, added up, would grow by 20 and 12 %: "
-    "accumulated, and not amplified.",
+    "mpop-fig2-plans": "Of query matrices at ratio 0.5 six of the seven plans lie 5 to 7 % apart, and the one whose "
+    "row factors rise while its column factors fall is 4 to 11 % above the worst of them; at ratios 0.3 and 0.7 it is "
+    "much the same. Of the FFN's widening matrices all seven lie 6 to 7 % apart and three tensors are the worst, so "
+    "that the choice is worth some per cent of the error, and no order is worst everywhere.",
+    "mpop-alg2-growth": "An error made in one layer shrinks, by 4 % a layer in MiniLM, where only the last layer adds "
+    "to it, and by 8 % in albert-mini, of MPOP's kind and twice as deep, where only the second does. With all layers "
+    "cut it grows by 18 and 15 % a layer, where six and twelve independent errors of equal size, added up, would grow "
+    "by 20 and 12 %: accumulated, and not amplified.",
     "mpobert-tab1-albert": "With a thousand rows both were near the majority class; with four thousand, twice, both "
     "are fifteen points above it, and no further apart than their seeds. MPOBERT's layers have been trained apart "
     "for 640 updates, which may be too few for a difference.",
