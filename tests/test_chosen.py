@@ -128,8 +128,8 @@ def test_what_is_said_of_rte_is_what_was_measured():
 
     def right(*ways: str) -> list[int]:
         names = [f"mpop-rte-{way}" for way in ways]
-        scores = [runs.load(ROOT / "results" / name / f"laptop-seed{k}.json").scores for name in names for k in range(3)]
-        return sorted(round(2.77 * each["dev"]["accuracy"]) - 146 for each in scores)
+        files = [ROOT / "results" / name / f"laptop-seed{seed}.json" for name in names for seed in range(3)]
+        return sorted(round(2.77 * runs.load(file).scores["dev"]["accuracy"]) - 146 for file in files)
 
     assert right("full", "squeezed", "full-albert-mini", "squeezed-albert-mini")[-1] == 3
     gentler = right("squeezed-gentler")
