@@ -17,9 +17,9 @@ import torch
 from . import continuations, segments
 from .corpora import SEPARATOR
 from .errors import TrainingError, unknown
-from .experts import DenseExperts
+from .experts import DenseExperts, Experts
 from .features import collator
-from .gradient_mask import central_tensors
+from .gradient_mask import GradientDropout, central_tensors
 from .jobs import Job, Method, Recipe
 from .moe import KINDS, STYLES, to_moe
 from .moe_layer import MoELayer
@@ -38,6 +38,7 @@ OPTIONS: dict[str, Any] = {
     "experts": 8,
     "top_k": 1,
     "mask_probability": 0.25,
+    "mask_at": "centre",
     "plan": None,
     "router": {},
     "neurons": None,
@@ -47,9 +48,13 @@ OPTIONS: dict[str, Any] = {
     "separator": SEPARATOR,
 }
 """kind: "dense", "wide", or one of `moe.KINDS`. experts, top_k, plan, router: see `to_moe`; mask_probability: of kind
-"mpoe". neurons: of each block, of kind "wide". snapshots: how often in a training the experts are looked at. texts: how
-many held-out beginnings are continued; 0 = none. reach: of experts of their own, which share of what they learned
-auxiliary tensors would reach (see `shares`). separator: see `load_text`."""
+"mpoe", and mask_at where its mask is (MASKED_AT). neurons: of each block, of kind "wide". snapshots: how often in a
+training the experts are looked at. texts: how many held-out beginnings are continued; 0 = none. reach: of experts of
+their own, which share of what they learned auxiliary tensors would reach (see `shares`). separator: see `load_text`."""
+
+MASKED_AT = ("centre", "before", "after")
+"""The gradient of the central tensors, a step at a time; or, entry by entry, that of the activation's input or output,
+which MPOE's section 3.2 compares it with."""
 
 WIDE = 1690
 """Neurons of a block of gpt2-mini as large as MPOE's eight experts: 385 parameters a neuron."""
@@ -71,6 +76,10 @@ def check(job: Job) -> None:
     kinds = ("dense", "wide", *KINDS)
     if asked["kind"] not in kinds:
         raise unknown("kind", asked["kind"], kinds)
+    if asked["mask_at"] not in MASKED_AT:
+        raise unknown("mask_at", asked["mask_at"], MASKED_AT)
+    if asked["mask_at"] != "centre" and asked["kind"] != "mpoe":
+        raise TrainingError(f"mask_at={asked['mask_at']!r} belongs to kind='mpoe', and the kind is {asked['kind']!r}.")
     if (asked["kind"] == "wide") != (asked["neurons"] is not None):
         raise TrainingError(f"neurons={asked['neurons']!r}: the number belongs to kind='wide', and to no other.")
     if asked["snapshots"] < 1:
@@ -98,12 +107,17 @@ def load(job: Job, head: str) -> None:
     if asked["kind"] == "wide":
         widen(job.model, asked["neurons"], job.seed)
     elif asked["kind"] != "dense":
-        masked = {"mask_probability": asked["mask_probability"]} if asked["kind"] == "mpoe" else {}
+        at_centre = asked["kind"] == "mpoe" and asked["mask_at"] == "centre"
+        masked = {"mask_probability": asked["mask_probability"]} if at_centre else {}
         plan = {"plan": asked["plan"]} if asked["kind"] == "mpoe" else {}
         to_moe(
             job.model, asked["kind"], asked["experts"], asked["top_k"], seed=job.seed, **masked, **plan,
             **asked["router"],
         )  # fmt: skip
+        if asked["mask_at"] != "centre":
+            for module in job.model.modules():
+                if isinstance(module, Experts):
+                    setattr(module, asked["mask_at"], GradientDropout(asked["mask_probability"]))
     job.extra["parameters"] = {"dense": dense, "here": _count(job.model)}
 
 
@@ -225,6 +239,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mask-0.5": ("MPOE, mask 0.5", {**_MPOE, "mask_probability": 0.5}),
     "mask-0.75": ("MPOE, mask 0.75", {**_MPOE, "mask_probability": 0.75}),
     "mask-1": ("MPOE with frozen centres", {**_MPOE, "mask_probability": 1.0}),
+    # Section 3.2: masks elsewhere
+    "mask-before": ("MPOE, the gradient of the activation's input masked, 0.25", {**_MPOE, "mask_at": "before"}),
+    "mask-after": ("MPOE, the gradient of the activation's output masked, 0.25", {**_MPOE, "mask_at": "after"}),
     # Table 4: m, the number of tensors (5 is "mpoe")
     "m-3": ("MPOE, three tensors a matrix", {**_MPOE, "plan": 3}),
     "m-7": ("MPOE, seven tensors a matrix", {**_MPOE, "plan": 7}),

@@ -186,12 +186,25 @@ def test_a_run_of_each_kind(here, options):
         assert set(extra["centres_moved"].values()) == {0.0} and record.trainable < record.total
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_mask_on_activations_leaves_the_centres_alone(here, where):
+    options = {"kind": "mpoe", "experts": 3, "plan": 3, "mask_probability": 1.0, "mask_at": where}
+    record = run(recipe(**options), "smoke", data_dir=here, progress=False, results=here / "results")
+    moved = record.extra["centres_moved"]
+    assert record.trainable == record.total, "no centre is frozen"
+    up = {name: change for name, change in moved.items() if ".up." in name}
+    assert len(up) == 2 and len(moved) == 4
+    assert all(moved[name] > 2 * up[name.replace(".down.", ".up.")] for name in moved if name not in up)
+
+
 def test_options_that_cannot_be_meant(here):
     for options, error, match in (
         ({"kind": "dense", "neurons": 4}, TrainingError, "wide"),
         ({"kind": "wide"}, TrainingError, "wide"),
         ({"kind": "mpo"}, UnknownNameError, "mpoe"),
         ({"snapshots": 0}, TrainingError, "at least one"),
+        ({"mask_at": "center"}, UnknownNameError, "Did you mean 'centre'"),
+        ({"kind": "dense", "mask_at": "after"}, TrainingError, "belongs to kind='mpoe'"),
     ):
         with pytest.raises(error, match=match):
             run(recipe(**options), "smoke", data_dir=here, progress=False, results=here / "results")
@@ -203,7 +216,7 @@ def test_options_that_cannot_be_meant(here):
 
 def test_every_variant_is_a_recipe_with_three_seeds():
     of_glue = {recipe.name for recipe in mpoe_glue.RECIPES}
-    variants = mpoe.VARIANTS | mpoe.LONGER
+    variants = mpoe.VARIANTS | mpoe.LONGER | mpoe.FASTER
     named = {f"experts-{name}" for name in variants}
     assert {name for name in RECIPES if name.startswith("experts-")} == named | of_glue and not named & of_glue
     for name in variants:
