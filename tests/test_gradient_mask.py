@@ -194,6 +194,20 @@ def test_masked_activations_change_gradients_only(where):
     assert model.experts.matrices["down"].central.grad.any()
 
 
+def test_masks_before_and_behind_an_activation_are_one():
+    found = []
+    for where in ("before", "after"):
+        model, x = layer(), vectors(2, 6, HIDDEN)
+        setattr(model.experts, where, GradientDropout(0.5))
+        torch.manual_seed(1)
+        model(x).square().sum().backward()
+        found.append([p.grad for p in model.experts.matrices["up"].parameters()])
+    plain = layer()
+    plain(vectors(2, 6, HIDDEN)).square().sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(*found))
+    assert not torch.equal(found[0][0], next(plain.experts.matrices["up"].parameters()).grad)
+
+
 def test_gradients_are_dropped_at_the_rate_asked_for():
     x = torch.ones(100, 100, requires_grad=True)
     torch.manual_seed(0)

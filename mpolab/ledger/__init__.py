@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from .build import at, build, row_named, summary
 from .evidence import EVIDENCE
-from .findings import FINDINGS
+from .findings import ALTHOUGH, FINDINGS
 from .hours import item_costs
 from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, studies_of, work
 from .looks import LOOKS
@@ -25,6 +25,7 @@ from .row import VERDICTS, Row
 from .shown import Shown, verdicts_on
 
 __all__ = [
+    "ALTHOUGH",
     "EVIDENCE",
     "FINDINGS",
     "LOOKS",

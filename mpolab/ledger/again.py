@@ -31,6 +31,18 @@ class Again:
         return f"with {self.about}: {found.difference} ({self.outcome(found)}{without})"
 
 
+def weights_of(case: str, cost: str) -> dict[str, str]:
+    """What `other` is to be given of a case of scripts/weights_study.py."""
+    return {
+        "file": f"weights_{case.replace('-', '_')}.json",
+        "command": f"python scripts/weights_study.py {case}",
+        "cost": cost,
+    }
+
+
+GROWTH_ALBERT = weights_of("growth-albert", "about two minutes")
+
+
 def found_of(several: Iterable[Again], results: Path) -> list[tuple[Again, Found]]:
     """Of those that have records. Raises as `Compared.found` and `Studied.found`."""
     return [(again, found) for again in several if (found := again.evidence.found(results)) is not None]

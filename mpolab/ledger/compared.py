@@ -1,7 +1,9 @@
 """Claims about runs: which records are compared, which number of them, and what the paper says of it.
 
-A claim is a small frozen value. Its verdict comes from the records in results/ alone: the differences are taken pair by
-pair (one task, one seed), and their 95 % interval (Student's t) is set beside the printed direction.
+A claim is a small frozen value. Its verdict comes from the records in results/ alone: differences are taken pair by
+pair (one task, one seed), a seed's is their mean over tasks, as the papers' averages are, and the 95 % interval over
+seeds (Student's t) is set beside the printed direction. The interval of all pairs one by one, which takes what sets
+tasks apart for noise as well, stands behind it.
 """
 
 from __future__ import annotations
@@ -135,23 +137,32 @@ class Compared:
         return None
 
     def _at(self, whole: Mapping[Pair, Sequence[int]], scale: str, results: Path) -> Found:
-        """whole: pair -> its seeds."""
-        first, second, files = [], [], []
+        """whole: pair -> its seeds. Raises LedgerError where too few of them are those of all pairs."""
+        scores: dict[int, list[tuple[float, float]]] = {}  # seed -> (first, second) of each pair
+        files = []
         for (a, b), seeds in whole.items():
             for seed in seeds:
                 mine = [record_of(recipe_named(name), scale, seed, results) for name in a.recipes]
-                first.append(a.of(mine))
-                if not isinstance(b, Measured):
-                    second.append(float(b))
-                    continue
-                others = [record_of(recipe_named(name), scale, seed, results) for name in b.recipes]
-                _check_rows(mine, others)
-                second.append(b.of(others))
+                second = b
+                if isinstance(b, Measured):
+                    others = [record_of(recipe_named(name), scale, seed, results) for name in b.recipes]
+                    _check_rows(mine, others)
+                    second = b.of(others)
+                scores.setdefault(seed, []).append((a.of(mine), float(second)))
             files += [f"results/{name}/{scale}-seed{seed}.json" for name in _recipes([(a, b)]) for seed in seeds]
-        seeds = sorted(set(itertools.chain(*whole.values())))
+        common = sorted(seed for seed, of_pairs in scores.items() if len(of_pairs) == len(whole))
+        if len(common) < LEAST_SEEDS:
+            raise LedgerError(f"{self.about!r}: {len(common)} seeds have all {len(whole)} pairs, which are too few.")
+        means = [[mean(pair[side] for pair in scores[seed]) for seed in common] for side in (0, 1)]
+        every = [[pair[side] for of_pairs in scores.values() for pair in of_pairs] for side in (0, 1)]
         missing = [_missing(name, scale, results) for name in self.recipes]
         return Found(
-            difference(first, second), scale, tuple(seeds), tuple(dict.fromkeys(files)), tuple(filter(None, missing))
+            difference(*means),
+            scale,
+            tuple(common),
+            tuple(dict.fromkeys(files)),
+            tuple(filter(None, missing)),
+            one_by_one=difference(*every) if len(whole) > 1 else None,
         )
 
     def verdict(self, found: Found) -> str:
@@ -163,13 +174,17 @@ class Compared:
     def ours(self, found: Found) -> str:
         wanted = f" (alike would be within {self.margin:g})" if self.margin else ""
         without = f"; without records of {', '.join(found.missing)}" if found.missing else ""
-        return f"{self.about}: {found.difference}, {found.difference.pairs} pairs{wanted}{without}"
+        among = f"{found.difference.pairs} pairs"
+        if (single := found.one_by_one) is not None:
+            among = f"{found.difference.pairs} seeds ({single.pairs} pairs one by one: {single.limits()})"
+        return f"{self.about}: {found.difference}, {among}{wanted}{without}"
 
 
 @dataclass(frozen=True)
 class Found:
     """What the records say: the difference, at which scale, by which seeds, in which files. missing: the records for
     want of which pairs, or seeds of them, are left out. means: of the first and of the second, where they are kept.
+    one_by_one: of several tasks, what all pairs of a task and a seed come to.
     """
 
     difference: Difference
@@ -178,6 +193,7 @@ class Found:
     files: tuple[str, ...]
     missing: tuple[str, ...] = ()
     means: tuple[float, float] | None = None
+    one_by_one: Difference | None = None
 
 
 def seeds_there(name: str, scale: str, results: Path) -> list[int]:

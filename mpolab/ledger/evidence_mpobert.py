@@ -122,6 +122,19 @@ def _comparable() -> list[Line]:
     return lines
 
 
+def _necessary() -> list[Line]:
+    """Each rank beside Table 4's row without adapters."""
+    lines = []
+    for rank in ("4", "8", "64"):
+        pairs = [
+            (printed("mpobert-tab5", rank, task), printed("mpobert-tab4", "w/o Adapter", task))
+            for task in ("SST-2", "RTE", "MRPC")
+        ]
+        shown = ", ".join(f"{mine:g} against {without:g}" for mine, without in pairs)
+        lines.append(Line(f"rank {rank} on SST-2, RTE, MRPC:", shown, all(mine > without for mine, without in pairs)))
+    return lines
+
+
 def _shots(rival: str) -> Compared:
     """The mean over shots, as smaller draws are part of larger ones."""
 
@@ -260,6 +273,14 @@ EVIDENCE = {
             for rank in ("4", "8", "64")
         ],
         "rank 64 is off",
+    ),
+    "mpobert-tab5-necessity": Arithmetic(_necessary, "only rank 8 is above it"),
+    "mpobert-tab5-main": Arithmetic(
+        lambda: [
+            _counted(f"MPOBERT{depth}", counts.mpobert(f"mpobert-{depth}", heads=True, adapter_rank=8))
+            for depth in (12, 24, 48)
+        ],
+        "24 and 48 layers have the printed sizes without adapters",
     ),
     "mpobert-tab5-rank-4": ablated("rank-8", "rank-4"),
     "mpobert-tab5-rank-64": ablated("rank-8", "rank-64"),

@@ -12,7 +12,7 @@ from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number, shares_of
 from .compared import Compared, Measured, one, ways
-from .studies import Studied, errors_apart, errors_of, growth_of, spread_of
+from .studies import EVERY_LAYER, Studied, errors_apart, errors_of, growth_of, pace_of, spread_of
 
 ENDS = ("", *(f"-{name}" for name in FAMILIES))
 """Of the names of recipes for MiniLM, a BERT, and for models of other families."""
@@ -40,6 +40,15 @@ def _fewer(column: str, print_says: float) -> list[Line]:
     """Per cent fewer than ALBERT by the printed sizes; whether these can be had is `mpop-tab3-count-squeezed`."""
     ours, albert = printed("mpop-tab3", "MPOP", column), printed("mpop-tab3", "ALBERT_rep", column)
     return [number("by the printed sizes, per cent:", print_says, 100 * (1 - ours / albert), 0)]
+
+
+def _fewer_on_average() -> list[Line]:
+    models = (("mpop-tab3", "MPOP", "ALBERT_rep"), ("mpop-tab4", "MPOP_B", "BERT"),
+              ("mpop-tab4", "MPOP_D", "DistilBERT"), ("mpop-tab4", "MPOP_M", "MobileBERT"))  # fmt: skip
+    fewer = {theirs: 100 * (1 - printed(where, mine, "#Pr") / printed(where, theirs, "#Pr"))
+             for where, mine, theirs in models}  # fmt: skip
+    each = ", ".join(f"{theirs} {value:.1f}" for theirs, value in fewer.items())
+    return [number(f"mean of {each}:", 91, sum(fewer.values()) / len(fewer), 0)]
 
 
 def _auxiliary_of_bert() -> list[Line]:
@@ -160,6 +169,22 @@ EVIDENCE = {
         "higher",
         "factor a layer by which the error of one layer grows (each cut to 0.1) - 1",
     ),
+    "mpop-alg2-accumulates": Studied(
+        "weights_growth.json",
+        growth_of("error 0.1", EVERY_LAYER),
+        *_GROWTH,
+        "higher",
+        "factor a layer by which the error grows, all layers cut to 0.1, - 1",
+    ),
+    "mpop-alg2-exponential": Studied(
+        "weights_growth.json",
+        pace_of("error 0.1"),
+        *_GROWTH,
+        "equal",
+        "factor a layer in the first half of the layers - in the last, all cut to 0.1",
+        0.05,
+        both=True,
+    ),
     "mpop-tab1-little": Compared(
         ((_moved("FFN", "attention", level=2), 0.5),), "lower", "share that moved more than 1e-3, minus a half"
     ),
@@ -204,6 +229,7 @@ EVIDENCE = {
         lambda: [shares_of(71, value) for value in (56.3, printed("mpop-tab4", "MobileBERT", "WNLI"))],
         "no number of right answers makes it",
     ),
+    "mpop-tab4-91": Arithmetic(_fewer_on_average, "MobileBERT's 83 % are part of the average"),
     "mpop-tab4-sizes": Arithmetic(
         lambda: [
             _counted("BERT", "mpop-tab4", "BERT", "#To", counts.dense("bert-base"), -1),

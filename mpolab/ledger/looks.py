@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ..recipes import recipe_named
 from ..tasks import task_named
-from .again import Again, other
+from .again import GROWTH_ALBERT, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
 from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity
 from .evidence_mpop import ENDS, FOUR
-from .studies import Values, centres_of, levels_of, trends_of
+from .studies import EVERY_LAYER, Values, centres_of, growth_of, levels_of, trends_of
 
 
 def _is_regression(pair: Pair) -> bool:
@@ -90,6 +90,14 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
             *(f"mpop-tab5-last-{layers}" for layers in (1, 2, 3)),
         )
     },
+    "mpop-alg2-accumulates": (
+        other(
+            "mpop-alg2-accumulates",
+            "albert-mini's twelve layers",
+            growth_of("error 0.1", EVERY_LAYER, case="growth-albert"),
+            **GROWTH_ALBERT,
+        ),
+    ),
     "mpop-tab3-squeezed-dense": (
         Again(
             "a stop at the dense model's size, on the rows of every step",

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from ..mpoe_glue import LONGER
-from .again import Again, found_of, other
+from .again import GROWTH_ALBERT, Again, found_of, other, weights_of
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
-from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity
+from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity, superior
 from .evidence_mpop import FOUR
-from .studies import EVERY_LAYER, Studied, errors_of, growth_of, spread_of
+from .studies import Studied, errors_of, growth_of, pace_of, spread_of
 
 LEAST_TRIED = 2
 
@@ -70,15 +70,6 @@ def _low_rank(case: str, n: int, about: str) -> Again:
         f"error of MPO - of CPD (n = {n}, mean over four ratios)",
     )
     return Again(about, study)
-
-
-def _weights(case: str, cost: str) -> dict[str, str]:
-    """Of a case of the study of weights."""
-    return {
-        "file": f"weights_{case.replace('-', '_')}.json",
-        "command": f"python scripts/weights_study.py {case}",
-        "cost": cost,
-    }
 
 
 _TRENDS_TRIED = ("2,000 rows for the probes to learn from", "the first token in place of the mean of all")
@@ -187,7 +178,7 @@ REMEDIES: Mapping[str, Remedy] = {
                 "mpop-fig2-plans",
                 "the widening matrices of the FFN",
                 spread_of(0.5, case="plans-ffn"),
-                **_weights("plans-ffn", "some seconds"),
+                **weights_of("plans-ffn", "some seconds"),
             ),
         )
     ),
@@ -198,24 +189,36 @@ REMEDIES: Mapping[str, Remedy] = {
                 ("cuts to 0.2", "error 0.2", range(5)),
                 ("cuts to ratio 0.5", "ratio 0.5", range(5)),
                 ("the first layer alone", "error 0.1", [0]),
-                ("all layers cut at once", "error 0.1", [EVERY_LAYER]),
             )
         )
-        + tuple(
+        + (
             other(
                 "mpop-alg2-growth",
-                about,
-                growth_of("error 0.1", *cut, case="growth-albert"),
-                **_weights("growth-albert", "about two minutes"),
-            )
-            for about, cut in (
-                ("albert-mini's twelve layers, one at a time", range(11)),
-                ("albert-mini's twelve layers, all at once", [EVERY_LAYER]),
-            )
+                "albert-mini's twelve layers",
+                growth_of("error 0.1", *range(11), case="growth-albert"),
+                **GROWTH_ALBERT,
+            ),
+        ),
+    ),
+    "mpop-alg2-exponential": Remedy(
+        (
+            other("mpop-alg2-exponential", "cuts to 0.2", pace_of("error 0.2")),
+            other("mpop-alg2-exponential", "cuts to ratio 0.5", pace_of("ratio 0.5")),
+            other(
+                "mpop-alg2-exponential",
+                "albert-mini's twelve layers",
+                pace_of("error 0.1", "growth-albert"),
+                **GROWTH_ALBERT,
+            ),
         ),
     ),
     "mpop-tab4-rte": Remedy(
-        (),
+        (
+            Again(
+                "cuts of a quarter of a bond, of MiniLM",
+                ways("mpop-{task}-squeezed-gentler", "mpop-{task}-full", ("rte",), "higher", "squeezed - dense"),
+            ),
+        ),
         ("2,000 rows for albert-mini", "2,000 rows in six epochs for it"),
         ("mpop_rte_rows.json",),
     ),
@@ -333,9 +336,24 @@ REMEDIES: Mapping[str, Remedy] = {
         _LONGER_FILES,
         chosen=True,
     ),
-    "mpoe-tab3-mask": _longer(_FOUR_TIMES, perplexity("masked-longer", "mpoe-longer", "MPOE - without the mask")),
+    "mpoe-tab3-mask": Remedy(
+        (
+            *(
+                Again(f"a mask probability of {p}", perplexity(f"mask-{p}", "mask-0", "MPOE - without the mask"))
+                for p in ("0.5", "0.75")
+            ),
+            Again(_FOUR_TIMES, perplexity("masked-longer", "mpoe-longer", "MPOE - without the mask")),
+        ),
+        _LONGER_TRIED,
+        _LONGER_FILES,
+        chosen=True,
+    ),
     "mpoe-tab3-important": _longer(
         _FOUR_TIMES, perplexity("mpoe-longer", "without-sharing-longer", "without the mask - without sharing")
+    ),
+    "mpoe-tab4-superior": _longer(
+        _UNMASKED,
+        superior("experts-mpoe-longer", "experts-m-7-longer", "experts-m-9-longer", "experts-dense-longer"),
     ),
     "mpoe-tab4-m3": _longer(_UNMASKED, perplexity("mpoe-longer", "m-3-longer", "five tensors - three")),
     "mpoe-tab4-more": _longer(

@@ -39,11 +39,19 @@ class Difference:
         return same if (low > 0) == (direction == "higher") else opposite
 
     def __str__(self) -> str:
+        return f"{self.mean:+.{self._digits}f}, 95 % {self.limits()}"
+
+    def limits(self) -> str:
+        low, high = self.interval
+        return f"[{low:+.{self._digits}f}, {high:+.{self._digits}f}]"
+
+    @property
+    def _digits(self) -> int:
         low, high = self.interval
         digits = 1 if max(abs(low), abs(high)) >= 1 else 3
         while digits < 6 and low != high and f"{low:.{digits}f}" == f"{high:.{digits}f}":  # a narrow one
             digits += 1
-        return f"{self.mean:+.{digits}f}, 95 % [{low:+.{digits}f}, {high:+.{digits}f}]"
+        return digits
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:

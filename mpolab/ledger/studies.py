@@ -251,6 +251,20 @@ def growth_of(level: str, *cut: int | str, case: str = "growth") -> Callable[[Pa
     return _by_seed(case, {"level": [level], "cut": cut}, number)
 
 
+def pace_of(level: str, case: str = "growth") -> Callable[[Path], Values]:
+    """By how much an error grows a layer in the first half of the steps, and in the last half, with all layers cut:
+    geometric means; of an odd number of steps the middle one counts for neither.
+    """
+
+    def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
+        ((*errors,),) = [row["errors"] for row in rows]
+        steps = [math.log(after / before) for before, after in itertools.pairwise(errors)]
+        half = len(steps) // 2
+        return math.exp(mean(steps[:half])), math.exp(mean(steps[-half:]))
+
+    return _by_seed(case, {"level": [level], "cut": [EVERY_LAYER]}, number)
+
+
 def centres_of(measure: str, rounds: int) -> Callable[[Path], Values]:
     """A measure of a neighbouring layer's centre, and of a random one, each the mean over kinds of matrices."""
 

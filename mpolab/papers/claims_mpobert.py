@@ -209,6 +209,20 @@ CLAIMS: tuple[Claim, ...] = (
         in_column("mpobert-tab5", "RTE", "8", "64"),
     ),
     Claim(
+        "mpobert-tab5-necessity",
+        "Adapters of every rank score above the model without adapters.",
+        in_column("mpobert-tab5", "RTE", "4", "64"),
+        says="'a rank of 8 is sufficient [...], which further shows the necessity of layer-specific adapters'",
+        note="the model without adapters is a row of Table 4",
+    ),
+    Claim(
+        "mpobert-tab5-main",
+        "The models of Table 1 have adapters of rank 8.",
+        in_column("mpobert-tab1-dev", "#To", "MPOBERT12", "MPOBERT24", "MPOBERT48"),
+        unit="M",
+        says="'we set a rank of 8 for MPOBERT in the main results'",
+    ),
+    Claim(
         "mpobert-tab6-same-model",
         "MPOBERT48+ scores as in Table 1.",
         ("mpobert-tab6 | MPOBERT48+ | dev", "mpobert-tab1-dev | MPOBERT48+ | Avg."),

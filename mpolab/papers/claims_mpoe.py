@@ -12,6 +12,13 @@ CLAIMS: tuple[Claim, ...] = (
         note="with Adam a zero gradient still moves it",
     ),
     Claim(
+        "mpoe-eq4-alternatives",
+        "A mask on the central tensors has a lower perplexity than one on the activations' gradients.",
+        says="'compared with [...] mask pre-activation or post-activation in FFN layers, [...] such a sampling-based "
+        "masking strategy can effectively improve the model performance'",
+        note="read as the same mask on other gradients, entry by entry: before and behind the activation it is one",
+    ),
+    Claim(
         "mpoe-alg1-orders",
         "The central tensor is two orders of magnitude larger than the auxiliary ones.",
         says="two orders of magnitude",
@@ -208,6 +215,11 @@ CLAIMS: tuple[Claim, ...] = (
         "mpoe-tab4-superior-print",
         "With m > 3 all scores are above GPT-2's.",
         in_column("mpoe-tab4", "B2", "MPOE (m=9)", "GPT-2"),
+    ),
+    Claim(
+        "mpoe-tab4-superior",
+        "With m > 3 the perplexity is below GPT-2's.",
+        in_column("mpoe-tab4", "PPL", "MPOE (m=5)", "MPOE (m=7)", "MPOE (m=9)", "GPT-2"),
     ),
     Claim(
         "mpoe-tab4-memory",
