@@ -56,10 +56,24 @@ def test_text_and_markdown(small, capsys):
     assert cli.main(["ledger"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == "4 claims: 3 exact, 1 not run" and "mpoe-tab3-mask: not run" in out
-    assert cli.main(["ledger", "mpop-tab3"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "2 claims: 2 exact"
-    assert cli.main(["ledger", "mpop-tab3", "--markdown"]) == 0
-    assert capsys.readouterr().out.strip() == pages.markdown(small[1:3])
+    assert cli.main(["ledger", "--markdown"]) == 0
+    assert capsys.readouterr().out.strip() == pages.markdown(small)
+
+
+def test_one_item_one_claim_and_an_item_without_claims(capsys, monkeypatch):
+    monkeypatch.setattr(ledger, "build", lambda *_, **__: pytest.fail("all rows are worked out"))
+    rows = ledger.verdicts_on("mpop-eq2").rows
+    assert [row.id for row in rows] == ["mpop-eq2-bonds", "mpop-eq2-middle"]
+    for asked, wanted in (("mpop-eq2", rows), ("mpop-eq2-middle", rows[1:])):
+        assert cli.main(["ledger", asked]) == 0
+        assert capsys.readouterr().out.strip() == pages.plain(wanted).strip()
+        assert cli.main(["ledger", asked, "--markdown"]) == 0
+        assert capsys.readouterr().out.strip() == pages.markdown(wanted)
+        assert cli.main(["ledger", asked, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == [row.to_dict() for row in wanted]
+    assert cli.main(["ledger", "mpop-fig1"]) == 0
+    out = capsys.readouterr().out
+    assert "no claim is made about mpop-fig1" in out and "mpolab ledger --html build/ledger.html" in out
 
 
 def test_files_are_written(small, capsys, tmp_path):

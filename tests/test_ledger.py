@@ -733,9 +733,14 @@ EXPECTED = {
     "mpoe-tab2-count": ("print contradicts itself", ("258.4",)),
     "mpoe-tab3-count-unshared": ("print contradicts itself", ("549.8",)),
     "mpoe-tab4-counts": ("print contradicts itself", ("130.34", "156.97", "199.70", "215.17")),
-    "mpop-tab3-lfa": ("smaller scale: no difference", ("-0.4, 95 % [-7.3, +6.5], 3 seeds (12 pairs one by one: [-2.5, +1.7])",)),  # notebook 02
+    # notebook 02
+    "mpop-tab3-lfa": (
+        "smaller scale: no difference", ("-0.4, 95 % [-7.3, +6.5], 3 seeds", "(12 pairs one by one: [-2.5, +1.7])")
+    ),
     "mpop-tab3-squeezed-dense": ("smaller scale: opposite", ("-14.2, 95 % [-20.8, -7.7]",)),
-    "mpop-tab5-last-3": ("smaller scale: no difference", ("-1.9, 95 % [-8.2, +4.4], 3 seeds (9 pairs one by one: [-4.9, +1.1])",)),
+    "mpop-tab5-last-3": (
+        "smaller scale: no difference", ("-1.9, 95 % [-8.2, +4.4], 3 seeds", "(9 pairs one by one: [-4.9, +1.1])")
+    ),
     "mpobert-fig3-scratch": ("smaller scale: same direction", ()),
 }
 

@@ -18,16 +18,19 @@ EPILOG = """\
 examples:
   mpolab ledger
   mpolab ledger mpop-tab3                 one item: eq, alg, tab or fig of mpop, mpobert or mpoe
+  mpolab ledger mpop-tab3-squeezing       one claim
   mpolab ledger --json                    a list of objects
   mpolab ledger --markdown                tables, as in the README
   mpolab ledger --html build/ledger.html --readme README.md      (make ledger)
 """
 
+MAKE_PAGE = "mpolab ledger --html build/ledger.html"
+
 
 def add(commands: Any) -> None:
     about = "what the papers claim, what was found, and the verdicts"
     parser = command(commands, "ledger", ledger, about, DESCRIPTION, EPILOG)
-    parser.add_argument("item", metavar="ID", nargs="?", help="only the claims about this item")
+    parser.add_argument("item", metavar="ID", nargs="?", help="only the claims about this item, or this claim")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a list of objects")
     form.add_argument("--markdown", action="store_true", help="tables in Markdown")
@@ -41,14 +44,9 @@ def ledger(arguments: argparse.Namespace) -> int:
         arguments.parser.error("a page or a README has all items: leave out the ID")
     from .. import ledger as found
     from ..ledger import pages
-    from ..papers import check_item
     from ..whole import write_whole
 
-    if arguments.item:
-        check_item(arguments.item)  # before anything is counted
-    rows = found.build()
-    if arguments.item:
-        rows = found.at(rows, arguments.item)
+    rows = found.verdicts_on(arguments.item).rows if arguments.item else found.build()
     if arguments.readme:
         text = pages.in_readme(arguments.readme.read_text("utf-8"), rows)
         write_whole(arguments.readme, text.encode())
@@ -61,6 +59,8 @@ def ledger(arguments: argparse.Namespace) -> int:
         show(as_json([row.to_dict() for row in rows]))
     elif arguments.markdown:
         show(pages.markdown(rows))
+    elif not rows:
+        show(f"no claim is made about {arguments.item}; it stands beside ours on the page: {MAKE_PAGE}")
     else:
         show(pages.plain(rows))
     return 0
