@@ -130,7 +130,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "mpobert-tab2-lead",
-        "48 layers are 1.4 above BERT.",
+        "By the printed scores, 48 layers are 1.4 above BERT.",
         in_column("mpobert-tab2", "Avg.", "MPOBERT48", "BERT12"),
         says="'1.4 points higher on average GLUE score than BERT12'",
     ),
@@ -236,7 +236,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "mpobert-fig1-comparable",
-        "48 layers score like other models of 12 layers, with fewer parameters.",
+        "By the printed scores, 48 layers are like other models of 12 layers, with fewer parameters.",
         ("mpobert-tab1-dev | MPOBERT48 | Avg.", "mpobert-tab1-dev | RoBERTa12 | Avg."),
         says="'comparable results to other 12-layer PLMs with a reduced number of parameters'",
         note="said of Table 1, whose sizes, depths and scores the figure draws; comparable is taken to be no lower an "
