@@ -11,7 +11,7 @@ import pytest
 
 from mpolab import runs
 from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
-from mpolab.mpop import COMPARED, GENTLER, TASKS
+from mpolab.mpop import COMPARED, EQUAL, GENTLER, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
 from mpolab.probing.trend import load_trends
 from mpolab.recipes import RECIPES
@@ -83,7 +83,8 @@ def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
 def test_more_rows_and_more_epochs_gain_nothing_for_the_ways_of_mpop():
     """With 500 rows that choose, a score has a standard error of more than a point and a half."""
     content = tried("mpop_rows.json")
-    assert set(content["scores"]) == {"full", "full-mpo", "lfa", "last-2"} and content["rows"]["select"] == 500
+    ways = {"full", "full-mpo", "lfa", "last-1", "last-2", "last-3"}
+    assert set(content["scores"]) == ways and content["rows"]["select"] == 500
     for name, scores in content["scores"].items():
         assert set(scores) == {"as before", "1,000 rows", "eight epochs"}
         assert max(scores.values()) - scores["as before"] < 100 * (0.25 / 500) ** 0.5, name
@@ -94,6 +95,9 @@ def test_gentler_squeezing_is_the_best_of_two_and_of_nothing():
     assert chosen == {"squeezed": "cuts of a quarter", "straight": "eight updates a cut"}
     assert chosen.keys() == GENTLER.keys()
     settings = {"cuts of a quarter": {"step": 0.25}, "eight updates a cut": {"step": 0.5, "tune_steps": 8}}
+    scores = tried("squeezing_remedies.json")["scores"]["straight"]
+    assert scores["eight updates a cut"] - scores["cuts of a quarter"] == 0.5, "one of 200 rows"
+    assert EQUAL == {"straight": GENTLER["squeezed"]}
     for way, label in chosen.items():
         for task in TASKS:
             first, later = (RECIPES[f"mpop-{task.lower()}-{way}{end}"].at("laptop") for end in ("", "-gentler"))

@@ -690,6 +690,11 @@ def test_sizes_that_a_remedy_names_are_those_of_its_records(rows):
         files = sorted((ROOT / "results").glob(f"mpop-*-{name}-gentler/laptop-seed*.json"))
         assert len(files) >= 9 and {f"{runs.load(file).total / 1e6:.1f} M" for file in files} == {size}
         assert f"(to {size})" in ledger.row_named(rows, "mpop-tab3-squeezing").ours
+    assert "for both (to 17.0 M, with as many updates)" in ledger.row_named(rows, "mpop-tab3-squeezing").ours
+    for file in sorted((ROOT / "results").glob("mpop-*-straight-equal/laptop-seed*.json")):
+        at_once = runs.load(file)
+        squeezed = runs.load(Path(str(file).replace("straight-equal", "squeezed-gentler")))
+        assert (at_once.total, at_once.steps) == (squeezed.total, squeezed.steps), file.parent
 
 
 CHANGED_MEANWHILE = {

@@ -140,9 +140,13 @@ REMEDIES: Mapping[str, Remedy] = {
     "mpop-tab3-squeezing": Remedy(
         (
             Again(
-                "cuts of a quarter of a bond (to 17.0 M), against eight updates for each of them after cutting at once "
-                "(to 16.2 M)",
+                "what was best for each, cuts of a quarter of a bond (to 17.0 M) against eight updates for each cut "
+                "after cutting at once (to 16.2 M)",
                 ways("mpop-{task}-squeezed-gentler", "mpop-{task}-straight-gentler", FOUR, "higher", "squeezed - cut"),
+            ),
+            Again(
+                "cuts of a quarter of a bond for both (to 17.0 M, with as many updates)",
+                ways("mpop-{task}-squeezed-gentler", "mpop-{task}-straight-equal", FOUR, "higher", "squeezed - cut"),
             ),
         ),
         _GENTLER,
