@@ -607,6 +607,8 @@ def test_what_did_not_come_out_has_a_finding_of_two_sentences(rows):
     for id, finding in every.items():
         assert len(re.findall(r"[.](?: [A-Z]|$)", finding)) == 2 and finding.endswith("."), id
     page, shown, text = pages.page(rows), pages.markdown(rows), pages.plain(rows)
+    notes = [claim.note for claim in papers.CLAIMS.values() if claim.note]
+    assert len(notes) > 30 and all(f"  note: {note}" in text and html.escape(note) in page for note in notes)
     for id, finding in every.items():
         assert html.escape(finding) in page and f"  finding: {finding}" in text
         (line,) = [line for line in shown.splitlines() if line.endswith(f": {finding}")]

@@ -89,6 +89,8 @@ def plain(rows: Sequence[Row]) -> str:
     blocks = []
     for row in rows:
         lines = [f"{row.id}: {row.verdict}", f"  {row.claim}", f"  printed: {row.printed}", f"  ours: {_found(row)}"]
+        if note := _note(row):
+            lines.insert(3, f"  note: {note}")
         if finding := finding_on(row):
             lines.append(f"  finding: {finding}")
         if row.verdict == NOT_RUN and row.command:
@@ -196,8 +198,13 @@ def _ours(side: Side, results: Path) -> str:
     return "".join(parts)
 
 
+def _note(row: Row) -> str:
+    """Where the print is doubtful, or was read in one of several ways."""
+    return CLAIMS[row.id].note if row.id in CLAIMS else ""
+
+
 def _line(row: Row) -> str:
-    note = CLAIMS[row.id].note if row.id in CLAIMS else ""
+    note = _note(row)
     claim = html.escape(row.claim) + (f'<div class="note">{html.escape(note)}</div>' if note else "")
     ours = html.escape(_found(row))
     if row.interval is not None:

@@ -32,7 +32,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mpoe-fig2-apart",
         "Most of what experts learn lies in directions of the auxiliary tensors.",
         says="'the central tensors of different experts [...] are likely to be very similar'",
-        note="the paper calls it a speculation; of experts that share nothing, to first order",
+        note="the paper calls it a speculation; directions, to first order, and a half as the threshold are this "
+        "project's reading of it",
     ),
     Claim(
         "mpoe-tab1-averages",
