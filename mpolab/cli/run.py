@@ -144,7 +144,8 @@ def _item(arguments: argparse.Namespace) -> int:
     quiet = arguments.quiet or not leader
     asked = ledger.work(arguments.recipe, arguments.scale, arguments.source, force=arguments.force)
     if not quiet:
-        say("\n".join([str(asked), *_cost_lines(arguments.recipe)]))
+        say(str(asked))
+        say("\n".join(_cost_lines(arguments.recipe)))
     given = {"data_dir": arguments.data_dir, "source": arguments.source, "progress": not quiet,
              "resume": not arguments.force}  # fmt: skip
     jobs = arguments.jobs or ledger.default_jobs(arguments.processes)
@@ -188,15 +189,16 @@ def _plan(arguments: argparse.Namespace) -> int:
         show(as_json({"item": item, "scale": asked.scale, "runs": runs, "studies": studies, **time, "costs": costs,
                       "without": without}))  # fmt: skip
         return 0
-    show("\n".join([str(asked), *ledger.plan_lines(asked), *_cost_lines(item), *without]))
+    show("\n".join([str(asked), *ledger.plan_lines(asked)]))
+    show("\n".join([*_cost_lines(item, not arguments.quiet), *without]))
     return 0
 
 
-def _cost_lines(item: str) -> list[str]:
+def _cost_lines(item: str, progress: bool = True) -> list[str]:
     from .. import ledger
     from ..ledger.hours import ASSUMED
 
-    costs = ledger.item_costs(item)
+    costs = ledger.item_costs(item, progress)
     lines = [f"{cost} [{of}]" for of, cost in costs]
     return [*lines, f"assumed: {ASSUMED}"] if any(cost.flops for _, cost in costs) else lines
 

@@ -11,8 +11,11 @@ pre-trained here as the paper's are, and nobody has chosen learning rates for th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+from tqdm import tqdm
 
 from ..jobs import Recipe
 from ..recipes import RECIPES, recipe_named
@@ -69,10 +72,11 @@ def hours_in_words(hours: float) -> str:
     return f"{hours:.2g} device-hours" if hours < 100 else f"{hours:,.0f} device-hours"
 
 
-def cost_of(names: Sequence[str | Recipe], scale: str) -> Cost:
+def cost_of(names: Sequence[str | Recipe], scale: str, progress: bool = False) -> Cost:
     """Of all reported seeds of these recipes at a scale that they have."""
     total, hours, missing, rates, hows, trainings = 0.0, 0.0, [], [], [], 0
-    for name in names:
+    bar = tqdm(names, "counting operations", unit="recipe", delay=2, leave=False, file=sys.stderr, disable=not progress)
+    for name in bar:
         recipe = recipe_named(name)
         seeds = len(recipe.seeds)
         trainings += seeds
@@ -89,11 +93,11 @@ def cost_of(names: Sequence[str | Recipe], scale: str) -> Cost:
     return Cost(scale, trainings, total, hours, *each)
 
 
-def costs_of(names: Sequence[str]) -> list[Cost]:
+def costs_of(names: Sequence[str], progress: bool = False) -> list[Cost]:
     """Of recipes, each at its largest scale: one entry a scale, the largest first."""
     largest = {name: max(RECIPES[name].scales, key=SCALES.index) for name in names}
     return [
-        cost_of([name for name in names if largest[name] == scale], scale)
+        cost_of([name for name in names if largest[name] == scale], scale, progress)
         for scale in reversed(SCALES)
         if scale in largest.values()
     ]
@@ -115,15 +119,15 @@ def _has_printed_size(recipe: Recipe) -> bool:
     return "gpu" in recipe.scales and not recipe.method.startswith(PRE_TRAINS)
 
 
-def item_costs(item: str) -> list[tuple[str, Cost]]:
+def item_costs(item: str, progress: bool = False) -> list[tuple[str, Cost]]:
     """[(of what, what it costs)]: an item's recipes, those of its first settings with the paper's models, and the
     paper's own pre-trainings where it rests on them.
     """
-    found = [("its recipes", cost) for cost in costs_of(recipes_of(item))]
+    found = [("its recipes", cost) for cost in costs_of(recipes_of(item), progress)]
     first = [RECIPES[name] for name in recipes_of(item, remedies=False)]
     large = [at_printed_size(each.name, item) for each in first if _has_printed_size(each)]
     if large:
-        found.append(("its recipes with the paper's models", cost_of(large, "paper")))
+        found.append(("its recipes with the paper's models", cost_of(large, "paper", progress)))
     if item in PRE_TRAININGS:
-        found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item])]
+        found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item], progress)]
     return found
