@@ -221,7 +221,16 @@ GENTLER: dict[str, tuple[dict[str, float], str]] = {
 EQUAL: dict[str, tuple[dict[str, float], str]] = {"straight": GENTLER["squeezed"]}
 """The same, in recipes whose names end in "-equal"."""
 
-_AGAIN = {"-gentler": GENTLER, "-equal": EQUAL}
+# Of all ways that train at once, one last layer alone gains by more rows or epochs, and the auxiliary tensors, with which
+# it is compared, are best by the same: `scripts/choose_settings.py mpop-rows`, results/mpop_rows.json.
+MORE_ROWS: dict[str, int] = {"lfa": 1000, "last-1": 1000}
+"""Way -> training rows of SST-2 at scale laptop, in recipes whose names end in "-more"."""
+
+_AGAIN = {
+    "-gentler": GENTLER,
+    "-equal": EQUAL,
+    "-more": {name: ({}, f"{rows:,} training rows") for name, rows in MORE_ROWS.items()},
+}
 
 _OF_FAMILIES = ("full", "full-mpo", "lfa", "squeezed", "straight")
 _MODELS = [("minilm", name) for name in COMPARED] + [(model, name) for model in FAMILIES for name in _OF_FAMILIES]
@@ -231,6 +240,7 @@ def _recipe(task: str, name: str, model: str = "minilm", end: str = "") -> Recip
     """end: a key of _AGAIN."""
     method, lr = COMPARED[name]
     options, changed = _AGAIN[end][name] if end else (_CUTS.get(name, {}), "")
+    rows = MORE_ROWS[name] if end == "-more" else 400
     gpu = {"select": 500, "precision": "bf16"} | ({"options": options} if end else {})
     return Recipe(
         name=f"mpop-{task.lower()}-{name}" + (end or ("" if model == "minilm" else f"-{model}")),
@@ -242,7 +252,7 @@ def _recipe(task: str, name: str, model: str = "minilm", end: str = "") -> Recip
         settings=Settings(epochs=3, batch_size=32, lr=lr, max_length=128),
         scales={
             "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
-            "laptop": {"train": 400, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
+            "laptop": {"train": rows, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
                        "precision": "bf16", "options": options},
             "gpu": gpu,
         },
@@ -251,7 +261,8 @@ def _recipe(task: str, name: str, model: str = "minilm", end: str = "") -> Recip
 
 RECIPES: tuple[Recipe, ...] = tuple(
     [_recipe(task, name, model) for task in TASKS for model, name in _MODELS]
-    + [_recipe(task, name, end=end) for end, ways in _AGAIN.items() for task in TASKS for name in ways]
+    + [_recipe(task, name, end=end) for end in ("-gentler", "-equal") for task in TASKS for name in _AGAIN[end]]
+    + [_recipe("SST-2", name, end="-more") for name in MORE_ROWS]
 )
 
 

@@ -10,7 +10,7 @@ from .row import OUTCOMES, REPRODUCED, Row
 
 _FEW_ROWS = (
     "On rows that choose, neither 1,000 training rows nor eight epochs gain any way that was tried (all tensors, "
-    "centres frozen, dense, two layers) more than a point and a half, and differences of less than two or three points "
+    "centres frozen, dense, two and three layers) more than a point and a half, and differences of less than two or three points "
     "cannot be told from the spread of seeds."
 )
 _CHECKPOINTS = (

@@ -134,9 +134,21 @@ REMEDIES: Mapping[str, Remedy] = {
             "mpop-tab3-lfa",
             "mpop-tab3-lfa-dense",
             "mpop-tab3-full-dense",
-            *(f"mpop-tab5-last-{layers}" for layers in (1, 2, 3)),
+            "mpop-tab5-last-2",
+            "mpop-tab5-last-3",
         )
     },
+    "mpop-tab5-last-1": Remedy(
+        (
+            Again(
+                "1,000 rows of SST-2 for both",
+                ways("mpop-{task}-lfa-more", "mpop-{task}-last-1-more", ("sst-2",), "higher", "auxiliaries - last 1"),
+            ),
+        ),
+        _LONGER_THERE,
+        _MPOP_FILES,
+        chosen=True,
+    ),
     "mpop-tab3-squeezing": Remedy(
         (
             Again(
