@@ -221,8 +221,8 @@ GENTLER: dict[str, tuple[dict[str, float], str]] = {
 EQUAL: dict[str, tuple[dict[str, float], str]] = {"straight": GENTLER["squeezed"]}
 """The same, in recipes whose names end in "-equal"."""
 
-# Of all ways that train at once, one last layer alone gains by more rows or epochs, and the auxiliary tensors, with which
-# it is compared, are best by the same: `scripts/choose_settings.py mpop-rows`, results/mpop_rows.json.
+# Of all ways that train at once, one last layer alone gains by more rows or epochs, and the auxiliary tensors, with
+# which it is compared, are best by the same: `scripts/choose_settings.py mpop-rows`, results/mpop_rows.json.
 MORE_ROWS: dict[str, int] = {"lfa": 1000, "last-1": 1000}
 """Way -> training rows of SST-2 at scale laptop, in recipes whose names end in "-more"."""
 

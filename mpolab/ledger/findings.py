@@ -9,9 +9,9 @@ from __future__ import annotations
 from .row import OUTCOMES, REPRODUCED, Row
 
 _FEW_ROWS = (
-    "On rows that choose, neither 1,000 training rows nor eight epochs gain any way that was tried (all tensors, "
-    "centres frozen, dense, two and three layers) more than a point and a half, and differences of less than two or three points "
-    "cannot be told from the spread of seeds."
+    "On rows that choose, neither 1,000 training rows nor eight epochs gain any way but the last layer alone (all "
+    "tensors, centres frozen, dense, two and three layers) more than a point and a half, and differences of less than "
+    "two or three points cannot be told from the spread of seeds."
 )
 _CHECKPOINTS = (
     "The checkpoints differ too much for a comparison of architectures: MiniLM was distilled from a large model and "
