@@ -116,9 +116,9 @@ class GradientDropout(nn.Module):
     """The identity, whose backward pass drops each entry of the gradient with a probability; in training only.
 
     MPOE section 3.2 compares its mask with masking "pre-activation or post-activation in FFN layers" and says no more.
-    Read as the same mask on other gradients: `experts.before = GradientDropout(p)` masks the activation's input,
-    `experts.after` its output. As in eq. 4 nothing is scaled up for what is dropped. Where the activation works entry
-    by entry the two are one: both drop the same entries of the same product.
+    Read as dropping entries of other gradients with the same probability: `experts.before = GradientDropout(p)` drops
+    those of the activation's input, `experts.after` those of its output. As in eq. 4 nothing is scaled up for what is
+    dropped. Where the activation works entry by entry the two are one: both drop the same entries of the same product.
     """
 
     def __init__(self, probability: float):

@@ -292,8 +292,8 @@ FASTER: dict[str, tuple[str, dict[str, Any]]] = {
         VARIANTS["without-sharing"][1],
     ),
 }
-"""End of a recipe's name -> (what it is, options), with three times the rate of VARIANTS: experts go further. They were
-not chosen by anything, and are read for where they go alone."""
+"""End of a recipe's name -> (what it is, options), with three times the rate of VARIANTS: experts go further. The
+rate was not chosen by anything; these runs are read only for how far experts go, and where."""
 
 
 def _scales(name: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Plans, errors that travel through layers, and centres of neighbouring layers: three sayings about trained weights.
+"""Plans, errors that travel through layers, and centres of neighbouring layers: three claims about trained weights.
 
     python scripts/weights_study.py [plans plans-ffn growth growth-albert centres]
 
-Each case is a file of its own, results/weights_CASE.json; all numbers are float64. Notebooks 02 (sections 5 and 7) and
-03 (section 2) had shown each once, with other sentences or random numbers; what is measured over seeds, and what the
-ledger makes of it (`mpolab.ledger.studies`), was written down here before it was run:
+Each case is a file of its own, results/weights_CASE.json with "_" for "-"; all numbers are float64. Notebooks 02
+(sections 5 and 7) and 03 (section 2) had shown each once, with other sentences or random numbers; what is measured over
+seeds, and what the ledger makes of it (`mpolab.ledger.studies`), was written down here before it was run:
 
 plans    MPOP section 4.4. Seed k: the query matrix of layer k, 0 to 4, by seven plans: n = 3, 5, 7 and 9, and n = 5
          with the factors of rows and columns rising, falling, or rows rising and columns falling. Errors after cuts to
@@ -21,8 +21,10 @@ centres  MPOBERT section 3.2. Seed k: layers k and k + 1. How much of the matrix
          layers, and two random matrices, or a random one and the layer. A seed's number is the mean over query and FFN
          in of the error left with the layer's centre after 8 rounds, less that with the random one; below 0 is alike.
 
-The other ratios, levels, layers, rounds, starts and cosines are looked at where these numbers do not come out. For two
-of them more was tried, written down here before it was run as well; the numbers are the same:
+The factor in the first half of the steps with all layers cut to 0.1, less that in the last half, was added later and
+for the same file; alike means within 0.05. The other ratios, levels, layers, rounds, starts and cosines are looked at
+where these numbers do not come out. For two of them more was tried, written down here before it was run as well; what
+is measured is the same:
 
 plans-ffn      the matrices of the FFN that widen, 1536 x 384, in place of the query matrices, 384 x 384: ten factors
                that differ, where a square has two times five.

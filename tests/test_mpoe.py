@@ -187,7 +187,7 @@ def test_a_run_of_each_kind(here, options):
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_mask_on_activations_leaves_the_centres_alone(here, where):
+def test_a_mask_on_activations_freezes_no_centre(here, where):
     options = {"kind": "mpoe", "experts": 3, "plan": 3, "mask_probability": 1.0, "mask_at": where}
     record = run(recipe(**options), "smoke", data_dir=here, progress=False, results=here / "results")
     moved = record.extra["centres_moved"]

@@ -55,12 +55,13 @@ def ledger(arguments: argparse.Namespace) -> int:
         arguments.html.parent.mkdir(parents=True, exist_ok=True)
         write_whole(arguments.html, pages.page(rows).encode())
         say(f"page: {arguments.html}", arguments.quiet)
+    if not rows:
+        none = f"no claim is made about {arguments.item}; it stands beside ours on the page: {MAKE_PAGE}"
+        say(none, arguments.quiet)
     if arguments.json:
         show(as_json([row.to_dict() for row in rows]))
     elif arguments.markdown:
         show(pages.markdown(rows))
-    elif not rows:
-        show(f"no claim is made about {arguments.item}; it stands beside ours on the page: {MAKE_PAGE}")
-    else:
+    elif rows:
         show(pages.plain(rows))
     return 0

@@ -145,7 +145,8 @@ def _item(arguments: argparse.Namespace) -> int:
     asked = ledger.work(arguments.recipe, arguments.scale, arguments.source, force=arguments.force)
     if not quiet:
         say(str(asked))
-        say("\n".join(_cost_lines(arguments.recipe)))
+        if costs := _cost_lines(arguments.recipe):
+            say("\n".join(costs))
     given = {"data_dir": arguments.data_dir, "source": arguments.source, "progress": not quiet,
              "resume": not arguments.force}  # fmt: skip
     jobs = arguments.jobs or ledger.default_jobs(arguments.processes)
@@ -190,7 +191,8 @@ def _plan(arguments: argparse.Namespace) -> int:
                       "without": without}))  # fmt: skip
         return 0
     show("\n".join([str(asked), *ledger.plan_lines(asked)]))
-    show("\n".join([*_cost_lines(item, not arguments.quiet), *without]))
+    if rest := [*_cost_lines(item, not arguments.quiet), *without]:
+        show("\n".join(rest))
     return 0
 
 

@@ -28,11 +28,12 @@ class Again:
         """known: missing records that are named elsewhere."""
         missing = [record for record in found.missing if record not in known]
         without = f", without records of {', '.join(missing)}" if missing else ""
-        return f"with {self.about}: {found.difference} ({self.outcome(found)}{without})"
+        single = f", {found.one_by_one.pairs} pairs one by one: {found.one_by_one.limits()}" if found.one_by_one else ""
+        return f"with {self.about}: {found.difference} ({self.outcome(found)}{single}{without})"
 
 
-def weights_of(case: str, cost: str) -> dict[str, str]:
-    """What `other` is to be given of a case of scripts/weights_study.py."""
+def _weights(case: str, cost: str) -> dict[str, str]:
+    """Keyword arguments of `other` for a case of scripts/weights_study.py."""
     return {
         "file": f"weights_{case.replace('-', '_')}.json",
         "command": f"python scripts/weights_study.py {case}",
@@ -40,7 +41,8 @@ def weights_of(case: str, cost: str) -> dict[str, str]:
     }
 
 
-GROWTH_ALBERT = weights_of("growth-albert", "about two minutes")
+GROWTH_ALBERT = _weights("growth-albert", "about two minutes")
+PLANS_FFN = _weights("plans-ffn", "some seconds")
 
 
 def found_of(several: Iterable[Again], results: Path) -> list[tuple[Again, Found]]:

@@ -1,9 +1,9 @@
 """Claims about runs: which records are compared, which number of them, and what the paper says of it.
 
 A claim is a small frozen value. Its verdict comes from the records in results/ alone: differences are taken pair by
-pair (one task, one seed), a seed's is their mean over tasks, as the papers' averages are, and the 95 % interval over
-seeds (Student's t) is set beside the printed direction. The interval of all pairs one by one, which takes what sets
-tasks apart for noise as well, stands behind it.
+pair (one task or model, one seed), a seed's is their mean over tasks, as the papers' averages are, and the 95 %
+interval over seeds (Student's t) is set beside the printed direction. The interval of all pairs one by one, which takes
+what sets tasks apart for noise as well, stands behind it.
 """
 
 from __future__ import annotations
@@ -123,21 +123,24 @@ class Compared:
         return tuple(scale for scale in self.among if all(scale in recipe_named(name).scales for name in self.recipes))
 
     def found(self, results: Path) -> Found | None:
-        """What the largest scale says at which a pair has records of three seeds or more; pairs that have not are left
-        out there, and named. None without any.
+        """What the largest scale says at which a pair has records of three seeds or more; pairs that have not, or not
+        of three seeds that those before them have, are left out there, and named. None without any.
 
         Raises CheckpointError for a record that another version of its recipe made, LedgerError where two that are
         compared had other rows.
         """
         for scale in reversed(self.scales()):
-            seeds = {pair: _seeds(pair, scale, results) for pair in self.pairs}
-            whole = {pair: there for pair, there in seeds.items() if len(there) >= LEAST_SEEDS}
+            whole: dict[Pair, Sequence[int]] = {}
+            for pair in self.pairs:
+                seeds = _seeds(pair, scale, results)
+                if len(set(seeds).intersection(*whole.values())) >= LEAST_SEEDS:
+                    whole[pair] = seeds
             if whole:
                 return self._at(whole, scale, results)
         return None
 
     def _at(self, whole: Mapping[Pair, Sequence[int]], scale: str, results: Path) -> Found:
-        """whole: pair -> its seeds. Raises LedgerError where too few of them are those of all pairs."""
+        """whole: pair -> its seeds."""
         scores: dict[int, list[tuple[float, float]]] = {}  # seed -> (first, second) of each pair
         files = []
         for (a, b), seeds in whole.items():
@@ -151,8 +154,6 @@ class Compared:
                 scores.setdefault(seed, []).append((a.of(mine), float(second)))
             files += [f"results/{name}/{scale}-seed{seed}.json" for name in _recipes([(a, b)]) for seed in seeds]
         common = sorted(seed for seed, of_pairs in scores.items() if len(of_pairs) == len(whole))
-        if len(common) < LEAST_SEEDS:
-            raise LedgerError(f"{self.about!r}: {len(common)} seeds have all {len(whole)} pairs, which are too few.")
         means = [[mean(pair[side] for pair in scores[seed]) for seed in common] for side in (0, 1)]
         every = [[pair[side] for of_pairs in scores.values() for pair in of_pairs] for side in (0, 1)]
         missing = [_missing(name, scale, results) for name in self.recipes]
@@ -184,7 +185,7 @@ class Compared:
 class Found:
     """What the records say: the difference, at which scale, by which seeds, in which files. missing: the records for
     want of which pairs, or seeds of them, are left out. means: of the first and of the second, where they are kept.
-    one_by_one: of several tasks, what all pairs of a task and a seed come to.
+    one_by_one: of several pairs a seed (tasks, or models), what all of them come to.
     """
 
     difference: Difference

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from ..mpoe_glue import LONGER
-from .again import GROWTH_ALBERT, Again, found_of, other, weights_of
+from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
@@ -192,9 +192,18 @@ REMEDIES: Mapping[str, Remedy] = {
             *(other("mpop-fig2-plans", f"ratio {ratio:g}", spread_of(ratio)) for ratio in (0.3, 0.7)),
             other(
                 "mpop-fig2-plans",
-                "the widening matrices of the FFN",
+                "the widening matrices of the FFN, at ratio 0.5",
                 spread_of(0.5, case="plans-ffn"),
-                **weights_of("plans-ffn", "some seconds"),
+                **PLANS_FFN,
+            ),
+            *(
+                other(
+                    "mpop-fig2-plans",
+                    f"these at ratio {ratio:g}",
+                    spread_of(ratio, case="plans-ffn"),
+                    **PLANS_FFN,
+                )
+                for ratio in (0.3, 0.7)
             ),
         )
     ),

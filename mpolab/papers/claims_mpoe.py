@@ -16,7 +16,8 @@ CLAIMS: tuple[Claim, ...] = (
         "A mask on the central tensors has a lower perplexity than one on the activations' gradients.",
         says="'compared with [...] mask pre-activation or post-activation in FFN layers, [...] such a sampling-based "
         "masking strategy can effectively improve the model performance'",
-        note="read as the same mask on other gradients, entry by entry: before and behind the activation it is one",
+        note="read as dropping entries of other gradients with the same probability; before and behind an activation "
+        "that works entry by entry it is one",
     ),
     Claim(
         "mpoe-alg1-orders",

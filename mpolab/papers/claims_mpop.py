@@ -58,7 +58,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "mpop-alg2-accumulates",
-        "With all layers cut the error grows from layer to layer.",
+        "With all layers cut the error is larger behind the last layer than behind the first.",
         says="'accumulated and amplified exponentially by the number of layers'",
     ),
     Claim(
