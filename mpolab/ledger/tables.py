@@ -15,7 +15,7 @@ from ..metrics import AVERAGES
 from ..mpobert_recipes import TASKS as MPOBERT_TASKS
 from ..mpobert_recipes import TOGETHER
 from ..mpoe_glue import TASKS as MPOE_TASKS
-from ..mpop import GENTLER
+from ..mpop import EQUAL, GENTLER
 from ..mpop import TASKS as MPOP_TASKS
 from . import counts
 from .beside import Beside, Count, Grid, Place
@@ -177,7 +177,7 @@ GRIDS: dict[str, Grid] = {
                 "MPOP_dir": Beside(
                     "cut at once to the squeezed size, then tuned",
                     "mpop-{task}-straight",
-                    ("mpop-{task}-straight-gentler", GENTLER["straight"][1]),
+                    ("mpop-{task}-straight-equal", f"{EQUAL['straight'][1]}, as was chosen for squeezing"),
                     _RELEASED,
                 ),
             },
