@@ -72,8 +72,11 @@ def test_one_item_one_claim_and_an_item_without_claims(capsys, monkeypatch):
         assert cli.main(["ledger", asked, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == [row.to_dict() for row in wanted]
     assert cli.main(["ledger", "mpop-fig1"]) == 0
-    out = capsys.readouterr().out
-    assert "no claim is made about mpop-fig1" in out and "mpolab ledger --html build/ledger.html" in out
+    out, err = capsys.readouterr()
+    assert out == "" and "no claim is made about mpop-fig1" in err and "mpolab ledger --html build/ledger.html" in err
+    assert cli.main(["ledger", "mpop-fig1", "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [] and err == ""
 
 
 def test_files_are_written(small, capsys, tmp_path):

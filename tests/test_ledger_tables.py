@@ -183,7 +183,10 @@ def test_an_average_is_of_the_tasks_that_were_run_and_of_all_of_them(filled):
     assert later.scores["SST-2"].mean == pytest.approx(
         sum(recorded("mpop-sst-2-squeezed-gentler", "dev", "accuracy")) / 3
     )
-    assert "Avg." not in row_of(filled["mpobert-tab1-dev"], "BERT12").scores  # one task has no average
+    both = [recorded("table1-sst-2-minilm", "dev", "accuracy"), recorded("table1-mrpc-minilm", "dev", "f1")]
+    average = row_of(filled["mpobert-tab1-dev"], "BERT12").scores["Avg."]
+    assert average.mean == pytest.approx(sum(map(sum, both)) / 6) and average.tasks == 2
+    assert "Avg." not in row_of(filled["mpobert-tab1-dev"], "BERT12", again=True).scores  # one task has no average
 
 
 def test_table_1_of_mpop_has_the_shares_of_a_kind(filled):
