@@ -26,8 +26,8 @@ for the same file; alike means within 0.05. The other ratios, levels, layers, ro
 where these numbers do not come out. For two of them more was tried, written down here before it was run as well; what
 is measured is the same:
 
-plans-ffn      the matrices of the FFN that widen, 1536 x 384, in place of the query matrices, 384 x 384: ten factors
-               that differ, where a square has two times five.
+plans-ffn      the matrices of the FFN that widen, 1536 x 384, in place of the query matrices, 384 x 384: rows and
+               columns have other factors, where a square has the same ones twice.
 growth-albert  albert-mini in place of MiniLM: MPOP's own kind of model, and twelve layers in place of six. Its one
                layer stands in every place as a copy, so that the copies can be cut one at a time.
 """

@@ -242,6 +242,12 @@ def test_what_the_rows_say_in_words_is_what_was_measured():
         if row["level"] == "error 0.1" and row["cut"] != EVERY_LAYER:
             grown = [k for k, (a, b) in enumerate(zip(row["errors"], row["errors"][1:])) if b > a]
             assert grown == ([0] if row["cut"] == 0 else []), "only what layer 0 makes, and only in the next one"
+    for name, falls, most in (("growth", [3], 4), ("growth-albert", [], 0)):  # steps from a layer to the next, from 0
+        for row in weights(ROOT / "results" / f"weights_{name.replace('-', '_')}.json", name)["rows"]:
+            if (row["level"], row["cut"]) == ("error 0.1", EVERY_LAYER):
+                steps = [after / before for before, after in zip(row["errors"], row["errors"][1:])]
+                assert [k for k, step in enumerate(steps) if step < 1] == falls and max(steps) == steps[most]
+                assert name == "growth" or steps == sorted(steps, reverse=True), "the factor falls from step to step"
     for name, each, layers, wanted in (("growth", 4, 6, (18, 20)), ("growth-albert", 8, 12, (14, 12))):
         path = ROOT / "results" / f"weights_{name.replace('-', '_')}.json"
         one, *_ = growth_of("error 0.1", *range(layers - 1), case=name)(path)

@@ -185,7 +185,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     if arguments.json:
         runs = [{"recipe": run.recipe, "seed": run.seed, "record": run.there} for run in asked.runs]
         studies = [{"command": study.command, "cost": study.cost, "file": study.there} for study in asked.studies]
-        costs = [{"of": of, **dataclasses.asdict(cost)} for of, cost in ledger.item_costs(item)]
+        counted = ledger.item_costs(item, not arguments.quiet)
+        costs = [{"of": of, **dataclasses.asdict(cost)} for of, cost in counted]
         time = {key: getattr(asked.estimate, key) for key in ("seconds", "by", "least")}
         show(as_json({"item": item, "scale": asked.scale, "runs": runs, "studies": studies, **time, "costs": costs,
                       "without": without}))  # fmt: skip
