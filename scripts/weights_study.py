@@ -48,7 +48,7 @@ from typing import Any
 import torch
 
 from mpolab.grammar import offline_task
-from mpolab.ledger.studies import EVERY_LAYER, WEIGHTS_FORMAT
+from mpolab.ledger.studies import EVERY_LAYER, WEIGHTS_FORMAT, weights_file
 from mpolab.matrices import Matrix, matrices
 from mpolab.mpo import MPO
 from mpolab.plans import Plan, make_plan
@@ -272,7 +272,7 @@ def study(name: str) -> None:
         "rows": rows,
     }
     refuse_paths(content)
-    write_whole(results_folder() / f"weights_{name.replace('-', '_')}.json", as_text(content))
+    write_whole(results_folder() / weights_file(name), as_text(content))
 
 
 def as_text(content: dict[str, Any]) -> bytes:

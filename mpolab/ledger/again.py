@@ -9,7 +9,7 @@ from pathlib import Path
 from .compared import Compared, Found
 from .evidence import EVIDENCE
 from .row import OUTCOMES
-from .studies import Studied, Values
+from .studies import Studied, Values, weights_file
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Again:
 def _weights(case: str, cost: str) -> dict[str, str]:
     """Keyword arguments of `other` for a case of scripts/weights_study.py."""
     return {
-        "file": f"weights_{case.replace('-', '_')}.json",
+        "file": weights_file(case),
         "command": f"python scripts/weights_study.py {case}",
         "cost": cost,
     }

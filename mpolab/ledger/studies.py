@@ -179,6 +179,11 @@ _ROWS = {
 lists of them."""
 
 
+def weights_file(case: str) -> str:
+    """Of results/."""
+    return f"weights_{case.replace('-', '_')}.json"
+
+
 def weights(path: Path, case: str) -> dict[str, Any]:
     """One case of the study that scripts/weights_study.py wrote. Raises CheckpointError for a file that is not whole:
     every seed has its rows, about the same things as the others'.
