@@ -117,10 +117,13 @@ def corpus_named(name: str) -> Corpus | None:
     return None
 
 
-def read_corpus(corpus: Corpus, data_dir: str | os.PathLike, splits: Sequence[str] | None = None) -> TextData:
+def read_corpus(
+    corpus: Corpus, data_dir: str | os.PathLike, splits: Sequence[str] | None = None, seed: int = 0
+) -> TextData:
     """A corpus of the table from its folder, or from the folder that holds it.
 
-    splits: those wanted; by default all three must be there. Raises DataNotFoundError (with what is there) and
+    splits: those wanted; by default all three must be there. "emnlp2017-news-valid" is the published validation file
+    alone, divided here with the seed, for those who have no more. Raises DataNotFoundError (with what is there) and
     DataError for files that are empty, cut short or not UTF-8.
     """
     root = folder_given(data_dir)
@@ -132,10 +135,11 @@ def read_corpus(corpus: Corpus, data_dir: str | os.PathLike, splits: Sequence[st
     base = corpus.base or corpus.name
     suffix = "" if own or not corpus.base else corpus.name[len(base) + 1 :]
     shared = plain(folder.name) == "wikitext"  # of several corpora: only files with the corpus' name count there
+    alone = suffix if suffix in TEXT_SPLITS else ""  # the whole's file of this split, of which all are made
     paths, missing = {}, []
-    for split in splits or TEXT_SPLITS:
+    for split in (alone,) if alone else splits or TEXT_SPLITS:
         stems = [stem.format(name=base) for stem in corpus.stems[split] if "{" in stem or not shared]
-        path = find_file(folder, stems, corpus.endings, suffix)
+        path = find_file(folder, stems, corpus.endings, "" if alone else suffix)
         if path is None:
             missing.append(f"{split} ({' or '.join(stem + corpus.endings[0] for stem in stems)}[.gz])")
         else:
@@ -147,13 +151,17 @@ def read_corpus(corpus: Corpus, data_dir: str | os.PathLike, splits: Sequence[st
         raise DataNotFoundError(
             f"{str(folder)!r} lacks of {corpus.name}: {', '.join(missing)}. It holds {listing(folder)}.{have}{part}"
         )
-    if suffix and not any(has_suffix(path, suffix) for path in paths.values()):
+    if suffix and not alone and not any(has_suffix(path, suffix) for path in paths.values()):
         raise DataNotFoundError(f"no file in {str(folder)!r} is marked {suffix!r}; it holds {listing(folder)}.")
     texts, files = {}, {}
     for split, path in paths.items():
         texts[split], files[split] = _read(path, folder, corpus.cut)
     origin = f"folder {folder.resolve().name}: {', '.join(about['file'] for about in files.values())}"
-    return TextData(corpus.name, texts, origin, corpus.unit, str(folder), files, recurring(texts))
+    notes = recurring(texts)
+    if alone:
+        texts, notes = divide(texts[alone], seed)
+        texts = {split: texts[split] for split in splits or TEXT_SPLITS}
+    return TextData(corpus.name, texts, origin, corpus.unit, str(folder), files, notes)
 
 
 def _read(path: Path, folder: Path, cut: Callable[[str], list[str]]) -> tuple[list[str], dict[str, str]]:

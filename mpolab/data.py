@@ -198,9 +198,9 @@ def load_text(
     """The corpus called `name`, for language modelling.
 
     name: "wikitext-2", "wikitext-2-raw", "wikitext-103", "emnlp2017-news", a part of one ("wikitext-103-head" from
-    `wikitext-103.train-head.txt`), "imdb" (its reviews without labels), "stdlib", "packages"; or the path of a text
-    file or of a folder of them; or, with data_dir, the name of one in there. A known name is never read as a path:
-    write "./wikitext-2".
+    `wikitext-103.train-head.txt`; "emnlp2017-news-valid", its validation file alone, divided here), "imdb" (its reviews
+    without labels), "stdlib", "packages"; or the path of a text file or of a folder of them; or, with data_dir, the
+    name of one in there. A known name is never read as a path: write "./wikitext-2".
     source, data_dir: as in `load_task`. The last resort for a known corpus is "stdlib", under that name.
     splits: those wanted. A corpus of the table must have all three, plain text train and valid.
     seed: of the division of text that has no splits of its own. separator: the line that ends a document in plain text.
@@ -232,7 +232,7 @@ def load_text(
     if corpus is None:
         return _reviews(text, source, data_dir, splits, seed)
     if data_dir is not None:
-        return read_corpus(corpus, data_dir, splits)
+        return read_corpus(corpus, data_dir, splits, seed)
     if source == "folder":
         raise DataError("source='folder' needs data_dir, the folder of the corpus or the one that holds it.")
     found, reason = _text_from_hub(corpus, splits)

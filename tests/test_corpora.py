@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -53,6 +54,23 @@ def test_emnlp_news_is_one_sentence_a_line(tmp_path):
     found = load_text("emnlp2017-news", data_dir=tmp_path)
     assert found.splits["train"] == ["a b .", "c ."] and found.unit == "line"
     assert found.notes == ("1 of train's pieces stand in valid or test too (left as published)",)
+
+
+def test_one_published_file_is_enough_to_be_divided(tmp_path):
+    """For those who have the validation file alone; the name says so, and no sentence is in two splits."""
+    lines = [f"sentence {k} ." for k in range(40)]
+    write(tmp_path / "emnlp2017_news" / "valid.txt", "\n".join(lines))
+    with pytest.raises(DataNotFoundError, match="lacks of emnlp2017-news: train"):
+        load_text("emnlp2017-news", data_dir=tmp_path)
+    found = load_text("emnlp2017-news-valid", data_dir=tmp_path)
+    assert {split: len(pieces) for split, pieces in found.splits.items()} == {"train": 36, "valid": 2, "test": 2}
+    assert sorted(itertools.chain(*found.splits.values())) == sorted(lines)
+    assert found.name == "emnlp2017-news-valid" and "valid.txt" in found.origin and "divided here" in found.notes[0]
+    assert set(load_text("emnlp2017-news-valid", data_dir=tmp_path, splits=("test",)).splits) == {"test"}
+    other = load_text("emnlp2017-news-valid", data_dir=tmp_path, seed=1)
+    assert other.splits["train"] != found.splits["train"]
+    with pytest.raises(DataNotFoundError, match="lacks of emnlp2017-news-test: test"):
+        load_text("emnlp2017-news-test", data_dir=tmp_path)
 
 
 def test_plain_text_with_splits_of_its_own(tmp_path):

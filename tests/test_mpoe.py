@@ -217,8 +217,21 @@ def test_options_that_cannot_be_meant(here):
 def test_every_variant_is_a_recipe_with_three_seeds():
     of_glue = {recipe.name for recipe in mpoe_glue.RECIPES}
     variants = mpoe.VARIANTS | mpoe.LONGER | mpoe.FASTER
+    variants |= {f"{corpus}-{variant}": None for corpus in mpoe.TEXTS for variant in mpoe.WRITERS}
     named = {f"experts-{name}" for name in variants}
     assert {name for name in RECIPES if name.startswith("experts-")} == named | of_glue and not named & of_glue
     for name in variants:
         assert RECIPES[f"experts-{name}"].seeds == (0, 1, 2)
         runs.refuse_paths({"recipe": RECIPES[f"experts-{name}"].fields("laptop")})
+
+
+def test_other_texts_are_written_on_as_wikitext_is():
+    """Table 1's text generation: the same models and settings, another corpus, and more texts to score."""
+    for corpus, (_, small, whole) in mpoe.TEXTS.items():
+        for variant in mpoe.WRITERS:
+            here, wiki = (RECIPES[f"experts-{name}"] for name in (f"{corpus}-{variant}", variant))
+            for scale, text in (("laptop", small), ("gpu", whole)):
+                mine, theirs = here.fields(scale), wiki.fields(scale)
+                assert {key for key in mine if mine[key] != theirs[key]} == {"text", "options"}
+                assert mine["text"] == text
+                assert mine["options"] == {**theirs["options"], "texts": mpoe.CONTINUED}
