@@ -347,7 +347,7 @@ RECIPES: tuple[Recipe, ...] = (
         _recipe(
             name, f"MPOE Tables 1, 3 and 4 on WikiText, small: {about}.", "wikitext-103-head", options,
             _scales(name, options),
-        )  # fmt: skip
+        )
         for name, (about, options) in (VARIANTS | LONGER | FASTER).items()
     ),
     *(_writes(corpus, variant) for corpus in TEXTS for variant in WRITERS),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from .. import depth
@@ -277,3 +277,51 @@ def centres_of(measure: str, rounds: int) -> Callable[[Path], Values]:
         return mean(row["layer"] for row in rows), mean(row["random"] for row in rows)
 
     return _by_seed("centres", {"measure": [measure], "rounds": [rounds]}, number)
+
+
+ACCELERATIONS_FILE, ACCELERATIONS_FORMAT = "accelerations.json", "mpolab.accelerations/1"
+BASELINE, BOTH, TOGETHER = "baseline", "bf16 and fused GELU", "all together"
+"""Of the ways to make a step that benchmarks/acceleration_study.py measures."""
+
+
+def accelerations(path: Path) -> dict[str, Any]:
+    """The study that benchmarks/acceleration_study.py wrote. Raises CheckpointError for a file that is no whole one:
+    every seed has every way, and every way as many rounds.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["format"] != ACCELERATIONS_FORMAT:
+            raise ValueError(f"its format is {content['format']!r}")
+        content["scale"]
+        found: dict[int, dict[str, int]] = {seed: {} for seed in content["seeds"]}
+        for row in content["rows"]:
+            if not all(0 < seconds < math.inf for seconds in row["seconds"]):
+                raise ValueError(f"{row['seconds']} are no seconds")
+            found[row["seed"]][row["way"]] = len(row["seconds"])
+        first, *others = found.values()
+        if len(set(first.values())) != 1 or 0 in first.values() or any(other != first for other in others):
+            raise ValueError("its seeds have not the same ways and rounds")
+        return content
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path.name!r} is no whole study of accelerations ({' '.join(str(error).split())[:200]}); run "
+            "benchmarks/acceleration_study.py again."
+        ) from error
+
+
+def times_as_fast(way: str) -> Callable[[Path], Values]:
+    """How many times as fast a step is that way as without any acceleration, and 1: the median over rounds."""
+
+    def values(path: Path) -> Values:
+        content = accelerations(path)
+        seconds = {(row["seed"], row["way"]): row["seconds"] for row in content["rows"]}
+        found = []
+        for seed in content["seeds"]:
+            try:
+                pairs = zip(seconds[seed, BASELINE], seconds[seed, way])
+            except KeyError as error:
+                raise LedgerError(f"{path.name!r} has no way {error.args[0][1]!r}: it makes no pairs.") from error
+            found.append(median(without / with_it for without, with_it in pairs))
+        return found, [1.0] * len(found), content["seeds"], content["scale"]
+
+    return values
