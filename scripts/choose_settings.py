@@ -166,8 +166,16 @@ STUDIES = {
         {"dev": 20, "options": {"texts": 0, "snapshots": 1, "reach": False}}, lowest_loss,
     ),
     "experts-glue-rivals": Study(
-        "experts_glue_rivals.json", "experts-glue-sst-2-{}", rates(("switch",), (3e-3, 1e-2, 3e-2)),
+        "experts_glue_rivals.json", "experts-glue-sst-2-{}",
+        rates(("switch", "moe", "moefication"), (3e-3, 1e-2, 3e-2)),
         {"dev": 32, "select": 200}, best_accuracy,
+    ),
+    "experts-news": Study(
+        "experts_news.json", "experts-news-{}",
+        {name: {"as before": AS_BEFORE, "400 updates": _LONGER, label: {**_LONGER, **last}} for name, label, last in (
+            ("mpoe", "400 updates without the mask", {"options": {"mask_probability": 0.0}}),
+            ("moe", "400 updates at 5e-4", {"lr": 5e-4}), ("switch", "400 updates at 5e-4", {"lr": 5e-4}))},
+        {"dev": 20, "options": {"texts": 0, "snapshots": 1}}, lowest_loss,
     ),
     "squeezing": Study(
         "squeezing_remedies.json", "mpop-sst-2-{}",
