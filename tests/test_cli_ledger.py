@@ -100,7 +100,9 @@ def test_files_are_written(small, capsys, tmp_path):
 
 def test_refusals(small, capsys, monkeypatch):
     assert cli.main(["ledger", "mpop-tab9"]) == 2
-    paragraph(capsys.readouterr().err, "unknown item of the papers 'mpop-tab9'", "'mpop-tab3'")
+    paragraph(capsys.readouterr().err, "unknown item or claim of the papers 'mpop-tab9'", "'mpop-tab3'")
+    assert cli.main(["ledger", "mpop-tab3-squeezin"]) == 2
+    paragraph(capsys.readouterr().err, "Did you mean 'mpop-tab3-squeezing'")
     for wrong in (["mpop-tab3", "--readme", "README.md"], ["--json", "--markdown"]):
         with pytest.raises(SystemExit) as stop:
             cli.main(["ledger", *wrong])

@@ -817,7 +817,17 @@ def test_an_interval_is_drawn_where_it_is():
     ]
     reach = 3.0 * 1.15
     assert x == pytest.approx([100 * (1 - 1 / reach), 100 * (1 + 3 / reach)], abs=0.1)
-    assert "95 % from -1.0 to 3.0" in drawn
+    assert "95 % from -1.0 to 3.0" in drawn and re.findall(r">([^<>]+)</text>", drawn) == ["-1.0", "3.0"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [((-0.3501, -0.348), "-0.350 to -0.348"), ((0.348, 0.3501), "0.348 to 0.350"), ((5.0, 5.5), "5.0 to 5.5")],
+)
+def test_the_ends_of_a_narrow_interval_are_one_text_inside_its_picture(interval, says):
+    drawn = pages.interval_svg(interval, width=200)
+    ((at, words),) = re.findall(r'<text x="([\d.]+)"[^>]*>([^<>]+)</text>', drawn)
+    assert words == says and 3 * len(words) <= float(at) <= 200 - 3 * len(words)
 
 
 # -- in notebooks ----------------------------------------------------------------------------------------

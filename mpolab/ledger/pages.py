@@ -223,16 +223,26 @@ def _line(row: Row) -> str:
     )
 
 
+_LETTER = 6.0
+"""Width of a letter of font size 10, in pixels, on the safe side."""
+
+
 def interval_svg(interval: tuple[float, float], width: int = 260) -> str:
     """An interval as a bar and its middle as a dot, on an axis that reaches as far on both sides of zero."""
     low, high = interval
     reach = max(abs(low), abs(high), 1e-12) * 1.15
-    digits = max(0, 1 - math.floor(math.log10(reach)))
+    digits = max(0, 1 - math.floor(math.log10(reach)), -math.floor(math.log10(max(high - low, 1e-3 * reach))))
 
     def x(value: float) -> float:
         return width / 2 * (1 + value / reach)
 
     middle = (low + high) / 2
+    ends = [(x(low), f"{low:.{digits}f}"), (x(high), f"{high:.{digits}f}")]
+    if x(high) - x(low) < _LETTER * len(ends[0][1] + ends[1][1]) / 2 + _LETTER:  # the two would overprint
+        both = " to ".join(words for _, words in ends)
+        half = _LETTER * len(both) / 2
+        ends = [(min(max(x(middle), half), width - half), both)]
+    labels = (f'<text x="{at:.1f}" y="32" font-size="10" text-anchor="middle">{words}</text>' for at, words in ends)
     return (
         f'<svg style="display: block" width="{width}" height="34" role="img" '
         f'aria-label="95 % from {low:.{digits}f} to {high:.{digits}f}">'
@@ -240,6 +250,5 @@ def interval_svg(interval: tuple[float, float], width: int = 260) -> str:
         f'<line x1="{width / 2:.1f}" x2="{width / 2:.1f}" y1="2" y2="22" stroke="{_MUTED}"/>'
         f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="12" y2="12" stroke="{_INK}" stroke-width="3"/>'
         f'<circle cx="{x(middle):.1f}" cy="12" r="4" fill="{_INK}"/>'
-        f'<text x="{x(low):.1f}" y="32" font-size="10" text-anchor="middle">{low:.{digits}f}</text>'
-        f'<text x="{x(high):.1f}" y="32" font-size="10" text-anchor="middle">{high:.{digits}f}</text></svg>'
+        f"{''.join(labels)}</svg>"
     )

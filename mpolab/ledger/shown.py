@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..papers import CLAIMS, check_item
+from ..errors import unknown
+from ..papers import CLAIMS, ITEMS
 from .build import build
 from .evidence import EVIDENCE
 from .pages import plain, table
@@ -36,7 +37,7 @@ def verdicts_on(*ids: str, results: Path | None = None) -> Shown:
     """
     wanted = {}
     for id in ids:
-        if id not in CLAIMS:
-            check_item(id)
+        if id not in CLAIMS and id not in ITEMS:
+            raise unknown("item or claim of the papers", id, [*ITEMS, *CLAIMS])
         wanted |= {claim.id: claim for claim in CLAIMS.values() if id in (claim.id, claim.item)}
     return Shown(tuple(build(results, wanted, {id: EVIDENCE[id] for id in wanted})))
