@@ -303,7 +303,7 @@ TEXTS: dict[str, tuple[str, str, str]] = {
 }
 """Middle of a recipe's name -> (the corpus, what stands for it at the size of a laptop, the whole)."""
 
-WRITERS = ("dense", "moe", "switch", "mpoe", "mask-0", "without-sharing")
+WRITERS = ("dense", "moe", "switch", "mpoe", "mpoe-16", "mask-0", "without-sharing")
 """Of VARIANTS, those that also write in the manner of TEXTS."""
 
 CONTINUED = 300
