@@ -170,8 +170,8 @@ STUDIES = {
         rates(("switch", "moe", "moefication"), (3e-3, 1e-2, 3e-2)),
         {"dev": 32, "select": 200}, best_accuracy,
     ),
-    "experts-news": Study(
-        "experts_news.json", "experts-news-{}",
+    "experts-reviews": Study(
+        "experts_reviews.json", "experts-reviews-{}",
         {name: {"as before": AS_BEFORE, "400 updates": _LONGER, label: {**_LONGER, **last}} for name, label, last in (
             ("mpoe", "400 updates without the mask", {"options": {"mask_probability": 0.0}}),
             ("moe", "400 updates at 5e-4", {"lr": 5e-4}), ("switch", "400 updates at 5e-4", {"lr": 5e-4}))},

@@ -25,7 +25,7 @@ _CHOSEN_BY: Mapping[str, str] = {
     "experts_learning_rates.json": "experts",
     "experts_rivals.json": "experts-rivals",
     "experts_remedies.json": "experts-longer",
-    "experts_news.json": "experts-news",
+    "experts_reviews.json": "experts-reviews",
     "experts_without_sharing.json": "experts-without-sharing",
     "experts_glue_learning_rates.json": "experts-glue",
     "experts_glue_rivals.json": "experts-glue-rivals",
