@@ -222,9 +222,6 @@ GENTLER: dict[str, tuple[dict[str, float], str]] = {
 EQUAL: dict[str, tuple[dict[str, float], str]] = {"straight": GENTLER["squeezed"]}
 """The same, in recipes whose names end in "-equal"."""
 
-# An interval over three seeds can be narrow by chance, and MPOP's central claim is decided by these two.
-_MORE_SEEDS = {("squeezed", "-gentler"), ("straight", "-equal")}
-
 # Of all ways that train at once, one last layer alone gains by more rows, and the auxiliary tensors, with
 # which it is compared, are best by the same: `scripts/choose_settings.py mpop-rows`, results/mpop_rows.json.
 MORE_ROWS: dict[str, int] = {"lfa": 1000, "last-1": 1000}
@@ -254,7 +251,6 @@ def _recipe(task: str, name: str, model: str = "minilm", end: str = "") -> Recip
         model=model,
         method=method,
         settings=Settings(epochs=3, batch_size=32, lr=lr, max_length=128),
-        seeds=tuple(range(5 if (name, end) in _MORE_SEEDS else 3)),
         scales={
             "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
             "laptop": {"train": rows, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
