@@ -13,7 +13,7 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Integral, Real
 
@@ -27,7 +27,7 @@ from .matrices import matrices
 from .prepare import one_process
 from .session import Session
 from .squeeze import ORDERS, queue_of, squeeze, straight
-from .surgery import freeze_central, mpo_layers, to_mpo, trainable_report
+from .surgery import freeze_auxiliary, freeze_central, mpo_layers, to_mpo, trainable_report
 from .surgery_plans import HEAD, REPORT_KINDS, kind_of
 from .trace import Trace
 from .training import Outcome, Settings, evaluate
@@ -46,11 +46,11 @@ after each cut. rows: of the select split, on which the metric of every step is 
 # -- the methods -----------------------------------------------------------------------------------
 
 
-def prepare_mpo(job: Job, freeze: bool) -> None:
-    """Every matrix of the plan "mpop" an MPO at full bonds; with `freeze` the central tensors do not train."""
+def prepare_mpo(job: Job, freeze: Callable[[nn.Module], object] | None = None) -> None:
+    """Every matrix of the plan "mpop" an MPO at full bonds. freeze: the tensors that do not train, None = all do."""
     to_mpo(job.model, "mpop", undoable=False, progress=False)
-    if freeze:
-        freeze_central(job.model)
+    if freeze is not None:
+        freeze(job.model)
 
 
 def prepare_last(job: Job, layers: int, embedding: bool) -> None:
@@ -143,24 +143,27 @@ def train_after_straight_cut(job: Job) -> Outcome:
 
 
 METHODS: dict[str, Method] = {
-    "mpop_full": Method(
-        "every matrix an MPO at full bonds, all tensors train", partial(prepare_mpo, freeze=False), train_and_compare
-    ),
+    "mpop_full": Method("every matrix an MPO at full bonds, all tensors train", prepare_mpo, train_and_compare),
     "mpop_full_lfa": Method(
         "every matrix an MPO at full bonds, central tensors frozen",
-        partial(prepare_mpo, freeze=True),
+        partial(prepare_mpo, freeze=freeze_central),
+        train_and_compare,
+    ),
+    "mpop_full_central": Method(
+        "every matrix an MPO at full bonds, auxiliary tensors frozen",
+        partial(prepare_mpo, freeze=freeze_auxiliary),
         train_and_compare,
     ),
     "mpop": Method(
         "lightweight fine-tuning, then dimension squeezing",
-        partial(prepare_mpo, freeze=True),
+        partial(prepare_mpo, freeze=freeze_central),
         train_and_squeeze,
         tuple(SQUEEZING),
         check_squeezing,
     ),
     "mpop_dir": Method(
         "cut straight to the size of `mpop`, then lightweight fine-tuning with as many updates",
-        partial(prepare_mpo, freeze=False),
+        prepare_mpo,
         train_after_straight_cut,
         tuple(SQUEEZING),
         check_options,
@@ -186,6 +189,7 @@ COMPARED: dict[str, tuple[str, float]] = {
     "full": ("full_compared", 3e-4),
     "full-mpo": ("mpop_full", 1e-4),
     "lfa": ("mpop_full_lfa", 3e-4),
+    "central": ("mpop_full_central", 3e-4),
     "squeezed": ("mpop", 3e-4),
     "straight": ("mpop_dir", 3e-4),
     "last-1": ("last_1", 1e-3),

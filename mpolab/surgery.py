@@ -405,6 +405,17 @@ def freeze_central(model: nn.Module) -> nn.Module:
     return model
 
 
+def freeze_auxiliary(model: nn.Module) -> nn.Module:
+    """The counterpart of `freeze_central`: of the MPO layers the central tensors alone train, and all that is no tensor
+    of theirs. Returns the model. Raises PlanError if it has no MPO layer.
+    """
+    freeze_central(model)
+    for layer in mpo_layers(model).values():
+        for core in layer.cores:
+            core.requires_grad_(core is layer.central)
+    return model
+
+
 @dataclass(frozen=True)
 class Report:
     """How many numbers a model stores and how many of them train; a shared tensor counts once.

@@ -81,7 +81,8 @@ _MORE_ROWS = {
 
 STUDIES = {
     "mpop": Study(
-        "learning_rates.json", "mpop-sst-2-{}", rates(("full", "full-mpo", "lfa", "last-2"), (1e-4, 3e-4, 1e-3)),
+        "learning_rates.json", "mpop-sst-2-{}",
+        rates(("full", "full-mpo", "lfa", "last-2", "central"), (1e-4, 3e-4, 1e-3)),
         {"select": 500, "dev": 32}, best_accuracy,
     ),
     "mpobert": Study(

@@ -796,3 +796,18 @@ def test_kinds_that_reach_nothing_are_refused():
     model = build("Bert", "ForSequenceClassification")
     layers = mpo_layers(to_mpo(model, {"query": {"kind": "Attention"}}, bond={"attention": 3}, progress=False))
     assert {max(layer.bonds) for layer in layers.values()} == {3}
+
+
+def test_freezing_the_auxiliary_tensors_is_the_counterpart_of_freezing_the_centres():
+    """Between them the two train every tensor of an MPO once; what is no tensor of one trains in both."""
+    model = to_mpo(build("Albert", "ForSequenceClassification"), "mpop", progress=False)
+    trains = []
+    for freeze in (surgery.freeze_central, surgery.freeze_auxiliary):
+        assert freeze(model) is model
+        trains.append({name for name, parameter in model.named_parameters() if parameter.requires_grad})
+    cores = {name for name, _ in model.named_parameters() if ".cores." in name}
+    centres = {f"{name}.cores.{layer.plan.centre}" for name, layer in surgery.mpo_layers(model).items()}
+    assert centres and trains[0] & cores == cores - centres and trains[1] & cores == centres
+    assert trains[0] - cores == trains[1] - cores == {name for name, _ in model.named_parameters()} - cores
+    with pytest.raises(PlanError, match="no MPO layers"):
+        surgery.freeze_auxiliary(build("Bert", "ForSequenceClassification"))

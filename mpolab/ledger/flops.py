@@ -197,7 +197,7 @@ _IN_A_BLOCK = re.compile(r"\b(h|block)\.")
 _Made = Callable[[str, str, int, dict[str, Any]], nn.Module | float | None]
 _MADE: dict[str, _Made] = {
     **dict.fromkeys(("full", "full_compared", "few_shot", "multitask"), _as_it_is),
-    **dict.fromkeys(("mpop_full", "mpop_full_lfa", "mpop", "mpop_dir"), _prepared),
+    **dict.fromkeys(("mpop_full", "mpop_full_lfa", "mpop_full_central", "mpop", "mpop_dir"), _prepared),
     **{f"last_{k}{end}": _prepared for k in (1, 2, 3) for end in ("", "_embedding")},
     "mpobert_variant": _variant,
     "pretrain_mpobert": _pretrained,
