@@ -373,6 +373,20 @@ RECIPES: tuple[Recipe, ...] = (
         )
         for times in ((1, FIGURE_3_TIMES) if name in FIGURE_3_LONGER else (1,))
     ),
+    Recipe(
+        name="fig3-untouched",
+        about="MPOBERT Figure 3, small: albert-mini itself as it is (one update at a rate of next to nothing).",
+        text="english_novels",
+        model="albert-mini",
+        method="continue_albert",
+        options=_NOVELS,
+        settings=dataclasses.replace(_ADAMW, lr=1e-12, max_steps=1, warmup=0, eval_every=None),
+        scales={
+            "smoke": {**_SMOKE, "max_steps": 1, "warmup": 0},
+            "laptop": {"batch_size": 16, "select": 100, "dev": 300},
+            "gpu": {"batch_size": 256},
+        },
+    ),
     *(
         Recipe(
             name=name,

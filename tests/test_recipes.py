@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 from command_line import save_rows
@@ -324,3 +325,20 @@ def test_the_demo_on_the_real_model(tmp_path):
     record = recipes.run(short, "smoke", results=tmp_path, work=tmp_path / "work", progress=False)
     assert record.total == 22_713_216 + 2 * 384 + 2 and record.model.startswith(pretrained.MINILM)
     assert record.steps == 4 and record.peak_bytes > 2 * 4 * record.total  # at least AdamW's moments
+
+
+def test_no_recipe_reads_more_tokens_than_its_model_has_positions():
+    """Of the models that come with the package, at every scale; a T5's positions are relative and have no end."""
+    limits = {}
+    for file in (Path(runs.__file__).parent / "checkpoints").glob("*/config.json"):
+        config = json.loads(file.read_text("utf-8"))
+        limits[file.parent.name] = config.get("max_position_embeddings", config.get("n_positions"))
+    assert limits["albert-mini"] == limits["mpobert-mini"] == 128 and limits["gpt2-mini"]
+    seen = set()
+    for recipe in recipes.RECIPES.values():
+        for scale in recipe.scales:
+            here = recipe.at(scale)
+            if limits.get(here.model):
+                assert here.settings.max_length <= limits[here.model], (recipe.name, scale)
+                seen.add(here.model)
+    assert seen == {name for name, limit in limits.items() if limit}
