@@ -189,7 +189,7 @@ COMPARED: dict[str, tuple[str, float]] = {
     "full": ("full_compared", 3e-4),
     "full-mpo": ("mpop_full", 1e-4),
     "lfa": ("mpop_full_lfa", 3e-4),
-    "central": ("mpop_full_central", 3e-4),
+    "central": ("mpop_full_central", 1e-4),
     "squeezed": ("mpop", 3e-4),
     "straight": ("mpop_dir", 3e-4),
     "last-1": ("last_1", 1e-3),

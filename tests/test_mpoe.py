@@ -218,6 +218,7 @@ def test_every_variant_is_a_recipe_with_three_seeds():
     of_glue = {recipe.name for recipe in mpoe_glue.RECIPES}
     variants = mpoe.VARIANTS | mpoe.LONGER | mpoe.FASTER
     variants |= {f"{corpus}-{variant}": None for corpus in mpoe.TEXTS for variant in mpoe.WRITERS}
+    variants |= {f"reviews-{name}-longer": None for name in mpoe.REVIEWS_LONGER}
     named = {f"experts-{name}" for name in variants}
     assert {name for name in RECIPES if name.startswith("experts-")} == named | of_glue and not named & of_glue
     for name in variants:
