@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpolab import runs
+from mpolab.ledger.findings import ALTHOUGH, FINDINGS
 from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
 from mpolab.mpop import COMPARED, EQUAL, GENTLER, MORE_ROWS, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
@@ -157,6 +158,36 @@ def test_most_of_mpoes_gap_is_the_masks():
     more = [round(perplexity(f"m-{m}-longer") - perplexity("dense-longer"), 1) for m in (7, 9)]
     assert more == [0.3, 0.4]
     assert [round(perplexity(name), 1) for name in ("mask-0", "mpoe", "mask-before")] == [84.1, 84.8, 85.7]
+
+
+def test_how_far_apart_experts_are_is_what_is_said():
+    for name, share in (("without-sharing", 0.12), ("without-sharing-longer", 0.21)):
+        files = [ROOT / "results" / f"experts-{name}" / f"laptop-seed{seed}.json" for seed in range(3)]
+        layers = [layer for file in files for layer in runs.load(file).extra["routing"][-1]["layers"]]
+        distances = [distance for layer in layers for distance in layer["distances"]]
+        assert round(sum(distances) / len(distances), 2) == share
+        assert f"{100 * share:.0f} %" in FINDINGS["mpoe-fig2-apart"]
+
+
+def test_what_is_said_of_news_is_what_was_measured():
+    means = {}
+    for name in ("dense", "mpoe", "moe", "switch"):
+        files = [ROOT / "results" / f"experts-news-{name}" / f"laptop-seed{seed}.json" for seed in range(3)]
+        scores = [runs.load(file).scores["test"] for file in files]
+        means[name] = round(sum(score["bleu_2"] for score in scores) / 3, 1)
+        assert f"{means[name]:.1f}" in ALTHOUGH["mpoe-tab1-news"]
+        perplexity = sum(score["perplexity"] for score in scores) / 3
+        assert (perplexity > 49) == (name in ("moe", "switch"))
+    assert means == {"dense": 40.0, "mpoe": 40.2, "moe": 38.4, "switch": 37.1}
+
+
+def test_what_starts_trained_is_ahead_by_its_start():
+    def loss(name: str, step: int) -> float:
+        files = [ROOT / "results" / f"fig3-{name}" / f"laptop-seed{seed}.json" for seed in range(3)]
+        found = [row["mlm_loss"] for file in files for row in runs.load(file).evaluations if row["step"] == step]
+        return round(sum(found) / 3, 1)
+
+    assert [loss(name, step) for name in ("scratch", "decomposed") for step in (20, 60)] == [7.5, 6.7, 4.0, 3.9]
 
 
 def test_squeezing_is_ahead_on_sts_b_alone():

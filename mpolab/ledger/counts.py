@@ -23,7 +23,28 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         "AlbertForSequenceClassification",
         {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
     ),
+    "albert-xxlarge": (
+        "AlbertModel",
+        {"hidden_size": 4096, "num_attention_heads": 64, "intermediate_size": 16384},
+    ),
     "bert-base": ("BertForSequenceClassification", {}),
+    "bert-large": (
+        "BertModel",
+        {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
+    ),
+    "roberta-large": (
+        "RobertaModel",
+        {
+            "vocab_size": 50265,
+            "hidden_size": 1024,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+        },
+    ),
+    "bart-large": ("BartModel", {}),
     "minilm": (
         "BertForSequenceClassification",
         {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536, "num_hidden_layers": 6},

@@ -145,6 +145,17 @@ def perplexity(first: str, second: str, about: str) -> Compared:
     return Compared((pair,), "lower", f"perplexity: {about}")
 
 
+def writing(corpus: str, first: str = "mpoe", *others: str, about: str = "MPOE - mean of MoE and Switch") -> Compared:
+    """BLEU-2 of what is written in the manner of a corpus of `mpoe.TEXTS`. first, others: ends of recipes' names; the
+    mean of the others, by default of the two rivals with separate experts.
+    """
+    mine, rivals = (
+        Measured(tuple(f"experts-{corpus}-{name}" for name in names), (BLEU_2,))
+        for names in ((first,), others or ("moe", "switch"))
+    )
+    return Compared(((mine, rivals),), "higher", f"BLEU-2: {about}")
+
+
 def superior(*recipes: str) -> Compared:
     """MPOE with five, seven and nine tensors beside the dense model, which is the last of the recipes."""
     *mine, dense = recipes
@@ -184,8 +195,11 @@ EVIDENCE = {
         "lower",
         "perplexity: mask on centres - on activations (mean of before and after)",
     ),
+    "mpoe-eq4-probability": Arithmetic(formulas.share_of_updates, "it is the probability that an update is discarded"),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),
     "mpoe-fig2-ratio": Arithmetic(formulas.ratio_of_sharing),
+    "mpoe-fig2-gamma": Arithmetic(formulas.gamma_of, "it is that of the central one to the auxiliary ones"),
+    "mpoe-fig2-same": Arithmetic(formulas.reach_of_auxiliaries, "so many numbers cannot reach every matrix"),
     "mpoe-fig2-apart": apart("experts-without-sharing"),
     "mpoe-tab1-averages": Arithmetic(averages(_NLU, decimals=2)),
     "mpoe-tab1-sizes": Arithmetic(
@@ -236,10 +250,15 @@ EVIDENCE = {
     "mpoe-tab1-diversity": Arithmetic(_diverse, "higher, which is less diverse text"),
     "mpoe-tab1-more-experts-print": Arithmetic(_more_experts, "its perplexity is higher, and lower is better"),
     "mpoe-tab1-t5": glue("mpoe", "switch", "MPOE - Switch"),
+    "mpoe-tab1-t5-moe": glue("mpoe", "moe", "MPOE - MoE"),
+    "mpoe-tab1-t5-moefication": glue("mpoe", "moefication", "MPOE - MoEfication"),
+    "mpoe-tab1-t5-more-experts": glue("mpoe-16", "mpoe", "sixteen experts - eight"),
     "mpoe-tab1-t5-dense": glue("mpoe", "dense", "MPOE - dense"),
     "mpoe-tab1-gpt2": perplexity("mpoe", "switch", "MPOE - Switch"),
     "mpoe-tab1-gpt2-moe": perplexity("mpoe", "moe", "MPOE - MoE"),
     "mpoe-tab1-gpt2-dense": perplexity("mpoe", "dense", "MPOE - dense"),
+    "mpoe-tab1-news": writing("news"),
+    "mpoe-tab1-reviews": writing("reviews"),
     "mpoe-tab1-more-experts": Compared(
         ((one("experts-mpoe-16", BLEU_2), one("experts-mpoe", BLEU_2)),), "higher", "BLEU-2: sixteen experts - eight"
     ),

@@ -163,6 +163,23 @@ def mpo_beside_tucker() -> list[Line]:
     return lines
 
 
+def time_over_n() -> list[Line]:
+    """An FFN matrix in three, five and seven tensors, bonds up to MPOP's smallest cap: n m by Table 2, times d^3 each,
+    and what is counted.
+    """
+    ns, d = (3, 5, 7), 208
+    rows = {n: next(row for row in table_2(make_plan(FFN, n=n), d) if row.method == "MPO") for n in ns}
+    by_print = [row.printed / d**3 for row in rows.values()]
+    counted = [row.exact / MILLION for row in rows.values()]
+    return [
+        Line(what, ", ".join(f"{value:.0f}" for value in values), values == sorted(values))
+        for what, values in (
+            ("n m for n = 3, 5 and 7:", by_print),
+            ("counted, million multiply-adds a token:", counted),
+        )
+    ]
+
+
 def svd_is_mpo() -> list[Line]:
     """The spectrum of the one bond of an MPO with factors (I, 1) and (1, J) beside the singular values."""
     W = _gaussian()
@@ -252,6 +269,34 @@ def orders_of_magnitude() -> list[Line]:
     """A T5 FFN's central tensor beside all its auxiliary ones together."""
     centre, auxiliary = counts.core_sizes(FFN, "mpop")
     return [Line("an FFN matrix of T5:", f"{centre / auxiliary:.1f} times", round(math.log10(centre / auxiliary)) >= 2)]
+
+
+def gamma_of() -> list[Line]:
+    """Both ways to divide, of T5-base's experts."""
+    ratio = counts.gamma("t5-base")
+    return [
+        number("auxiliary tensors by the central one:", 12, 1 / ratio, 0),
+        number("the central one by the auxiliary tensors:", 12, ratio, 0),
+    ]
+
+
+def reach_of_auxiliaries() -> list[Line]:
+    """Numbers that auxiliary tensors have, and those of the matrix, of T5-base's FFN."""
+    _, auxiliary = counts.core_sizes(FFN, "mpop")
+    size = math.prod(FFN)
+    return [Line("numbers of the auxiliary tensors, and of the matrix:", f"{auxiliary:,} and {size:,}",
+                 auxiliary >= size)]  # fmt: skip
+
+
+def share_of_updates() -> list[Line]:
+    """How often eq. 4 updates the centre, by a thousand draws of b at each p_b."""
+    generator = torch.Generator().manual_seed(0)
+    lines = []
+    for p in (0.25, 0.75):
+        b = torch.bernoulli(torch.full((1000,), p), generator=generator)
+        updated = float((1 - b).mean())
+        lines.append(Line(f"p_b = {p:g}, updates in a step of eq. 4:", f"{updated:.2f}", abs(updated - p) < 0.05))
+    return lines
 
 
 def ratio_of_sharing() -> list[Line]:

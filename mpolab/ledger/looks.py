@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..mpoe import TEXTS
 from ..recipes import recipe_named
 from ..tasks import task_named
 from .again import GROWTH_ALBERT, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
-from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity
+from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
 from .evidence_mpop import ENDS, FOUR
 from .studies import EVERY_LAYER, Values, centres_of, growth_of, levels_of, trends_of
 
@@ -68,6 +69,23 @@ _ROUTER = (
 
 def _in_bleu(id: str) -> Again:
     return _by("BLEU-2, higher being better", id, BLEU_2)
+
+
+def _written(corpus: str) -> tuple[Again, ...]:
+    """Rival by rival, beside the dense model, with sharing alone between the two, and by another number."""
+    id = f"mpoe-tab1-{corpus}"
+    return (
+        *(
+            Again(f"{name} alone", writing(corpus, "mpoe", name.lower(), about=f"MPOE - {name}"))
+            for name in ("MoE", "Switch")
+        ),
+        Again("the dense model in their place", writing(corpus, "mpoe", "dense", about="MPOE - dense")),
+        Again(
+            "MPOE's router for both and no gradient mask",
+            writing(corpus, "mask-0", "without-sharing", about="MPOE without the mask - without sharing"),
+        ),
+        _by("perplexity, lower being better", id, PERPLEXITY, direction="lower"),
+    )
 
 
 def _depths(id: str, values: Callable[..., Callable[[Path], Values]], *models: str) -> tuple[Again, ...]:
@@ -148,6 +166,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     "mpoe-tab1-gpt2": (*_ROUTER, _in_bleu("mpoe-tab1-gpt2")),
     "mpoe-tab1-gpt2-moe": (_ROUTER[0], _in_bleu("mpoe-tab1-gpt2-moe")),
     "mpoe-tab1-gpt2-dense": (_in_bleu("mpoe-tab1-gpt2-dense"),),
+    **{f"mpoe-tab1-{corpus}": _written(corpus) for corpus in TEXTS},
     "mpoe-tab1-more-experts": (
         _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
         _by("perplexity, lower being better", "mpoe-tab1-more-experts", PERPLEXITY, direction="lower"),

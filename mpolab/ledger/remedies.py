@@ -19,7 +19,7 @@ from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
-from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity, superior
+from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity, superior, writing
 from .evidence_mpop import FOUR
 from .studies import Studied, errors_of, growth_of, pace_of, spread_of
 
@@ -319,6 +319,17 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
         _LONGER_T5,
         ("experts_glue_remedies.json",),
+        chosen=True,
+    ),
+    "mpoe-tab1-reviews": Remedy(
+        (
+            Again(
+                "four times the updates for all, and no gradient mask",
+                writing("reviews", "mpoe-longer", "moe-longer", "switch-longer"),
+            ),
+        ),
+        ("four times the updates", "these without the gradient mask, and at half the rate for MoE and Switch"),
+        ("experts_reviews.json",),
         chosen=True,
     ),
     "mpoe-tab2-dense": Remedy(
