@@ -145,7 +145,7 @@ def mpo_beside_tucker() -> list[Line]:
     counted once the activations are carried along.
     """
     lines = []
-    for n in (5, 7, 9):
+    for n in (4, 5, 7, 9):
         plan = make_plan(FFN, n=n)
 
         def below(d: int, plan=plan) -> bool:

@@ -16,6 +16,7 @@ from ..tasks import task_named
 from .again import GROWTH_ALBERT, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
+from .evidence_mpobert import gained
 from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
 from .evidence_mpop import ENDS, FOUR
 from .studies import EVERY_LAYER, Values, centres_of, growth_of, levels_of, trends_of
@@ -134,6 +135,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         ),
         other("mpobert-eq1-centres", "40 rounds behind them", centres_of("error left behind rotations", 40)),
     ),
+    "mpobert-fig3-negligible": (Again("four times the updates", gained("continued-longer")),),
     "mpobert-fig3-continued": (
         _by("the share of hidden tokens that are found", "mpobert-fig3-continued", "scores | test | mlm_accuracy"),
         _by("the order of sentences", "mpobert-fig3-continued", "scores | test | sop_accuracy"),
