@@ -11,6 +11,7 @@ import pytest
 
 from mpolab import runs
 from mpolab.ledger.findings import ALTHOUGH, FINDINGS
+from mpolab.ledger.studies import BOTH, TOGETHER, times_as_fast
 from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
 from mpolab.mpop import COMPARED, EQUAL, GENTLER, MORE_ROWS, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
@@ -188,6 +189,15 @@ def test_what_starts_trained_is_ahead_by_its_start():
         return round(sum(found) / 3, 1)
 
     assert [loss(name, step) for name in ("scratch", "decomposed") for step in (20, 60)] == [7.5, 6.7, 4.0, 3.9]
+
+
+def test_what_is_said_of_accelerations_is_what_was_measured():
+    means = {}
+    for way in ("bf16 autocast", "fused GELU", BOTH, TOGETHER):
+        times, *_ = times_as_fast(way)(ROOT / "results" / "accelerations.json")
+        means[way] = sum(times) / len(times)
+    assert round(means["bf16 autocast"], 1) == 1.5 and round(means["fused GELU"], 1) == 1.1
+    assert means[TOGETHER] <= means[BOTH]
 
 
 def test_squeezing_is_ahead_on_sts_b_alone():
