@@ -122,9 +122,9 @@ def read_corpus(
 ) -> TextData:
     """A corpus of the table from its folder, or from the folder that holds it.
 
-    splits: those wanted; by default all three must be there. "emnlp2017-news-valid" is the published validation file
-    alone, divided here with the seed, for those who have no more. Raises DataNotFoundError (with what is there) and
-    DataError for files that are empty, cut short or not UTF-8.
+    splits: those wanted; by default all three must be there. A part that is called as a split is that split's file
+    alone, divided here with the seed ("emnlp2017-news-valid"), for those who have no more. Raises DataNotFoundError
+    (with what is there) and DataError for files that are empty, cut short or not UTF-8.
     """
     root = folder_given(data_dir)
     names = {plain(name) for name in corpus.folders}

@@ -198,7 +198,7 @@ def load_text(
     """The corpus called `name`, for language modelling.
 
     name: "wikitext-2", "wikitext-2-raw", "wikitext-103", "emnlp2017-news", a part of one ("wikitext-103-head" from
-    `wikitext-103.train-head.txt`; "emnlp2017-news-valid", its validation file alone, divided here), "imdb" (its reviews
+    `wikitext-103.train-head.txt`; "emnlp2017-news-valid", that file alone, divided here), "imdb" (its reviews
     without labels), "stdlib", "packages"; or the path of a text file or of a folder of them; or, with data_dir, the
     name of one in there. A known name is never read as a path: write "./wikitext-2".
     source, data_dir: as in `load_task`. The last resort for a known corpus is "stdlib", under that name.

@@ -44,7 +44,7 @@ def test_a_way_that_was_not_measured(tmp_path):
         ({"rows": [{"seed": seed, "way": BASELINE, "seconds": [0.0]} for seed in (0, 1, 2)]}, "no seconds"),
         ({"rows": [{"seed": seed, "way": BASELINE, "seconds": [1] * (seed + 1)} for seed in (0, 1, 2)]}, "rounds"),
         ({"rows": [{"seed": seed, "way": BASELINE, "seconds": []} for seed in (0, 1, 2)]}, "rounds"),
-        ({"seeds": []}, "0"),
+        ({"rows": [{"seed": 0, "way": BASELINE, "seconds": [1]}] * 2, "seeds": [0]}, "'baseline' twice"),
     ],
 )
 def test_files_that_are_not_whole(tmp_path, changes, says):
@@ -56,13 +56,17 @@ def test_the_script_times_every_way_with_every_seed(tmp_path, monkeypatch):
     """The same model whatever the way: without bf16 the loss of a seed is one number, and another seed's is another."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     study = importlib.import_module("acceleration_study")
+    made, Stepper = [], study.Stepper
+    monkeypatch.setattr(study, "Stepper", lambda *asked: made.append(asked) or Stepper(*asked))
     content = study.study((0, 1, 2), layers=1, rounds=1, device="cpu", rows=1)
     assert [row["way"] for row in content["rows"]] == 3 * list(study.MEASURED)
+    wanted = [(study.WAYS[way], 1, 1, seed, "cpu") for seed in (0, 1, 2) for way in study.MEASURED]
+    assert made == wanted
     file = tmp_path / "study.json"
     file.write_text(json.dumps(content))
     first, *_ = times_as_fast(BOTH)(file)
     assert len(first) == 3 and all(value > 0 for value in first)
-    losses = [float(study.Stepper(study.WAYS[way], 1, 1, seed)()) for way, seed in
+    losses = [float(Stepper(study.WAYS[way], 1, 1, seed)()) for way, seed in
               ((BASELINE, 0), ("fused GELU", 0), (BASELINE, 1), (BOTH, 0))]  # fmt: skip
     assert losses[1] == pytest.approx(losses[0], rel=1e-5) and abs(losses[2] - losses[0]) > 1e-4
     assert losses[3] == pytest.approx(losses[0], rel=0.02) and losses[3] != losses[0]

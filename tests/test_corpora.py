@@ -59,7 +59,7 @@ def test_emnlp_news_is_one_sentence_a_line(tmp_path):
 def test_one_published_file_is_enough_to_be_divided(tmp_path):
     """For those who have the validation file alone; the name says so, and no sentence is in two splits."""
     lines = [f"sentence {k} ." for k in range(40)]
-    write(tmp_path / "emnlp2017_news" / "valid.txt", "\n".join(lines))
+    write(tmp_path / "emnlp2017_news" / "valid.txt", "\n".join([*lines, *lines[:20]]))  # some stand there twice
     with pytest.raises(DataNotFoundError, match="lacks of emnlp2017-news: train"):
         load_text("emnlp2017-news", data_dir=tmp_path)
     found = load_text("emnlp2017-news-valid", data_dir=tmp_path)

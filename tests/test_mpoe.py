@@ -236,3 +236,7 @@ def test_other_texts_are_written_on_as_wikitext_is():
                 assert {key for key in mine if mine[key] != theirs[key]} == {"text", "options"}
                 assert mine["text"] == text
                 assert mine["options"] == {**theirs["options"], "texts": mpoe.CONTINUED}
+    for name, variant in mpoe.REVIEWS_LONGER.items():
+        later, first = (RECIPES[f"experts-reviews-{each}"].fields("laptop") for each in (f"{name}-longer", variant))
+        assert later["settings"].pop("max_steps") == 400 and first["settings"].pop("max_steps") == 100
+        assert later == first

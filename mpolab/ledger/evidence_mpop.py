@@ -160,7 +160,7 @@ EVIDENCE = {
         "mpop-{task}-central",
         FOUR,
         "equal",
-        "auxiliary tensors alone - central ones alone, four of nine tasks",
+        "centres frozen - auxiliary tensors frozen, four of nine tasks",
         margin=1.0,
     ),
     "mpop-alg1-exact": Arithmetic(formulas.left_to_right),
@@ -288,7 +288,7 @@ EVIDENCE = {
         "error of MPO - of CPD (n = 3, mean over four ratios)",
     ),
     "mpop-fig2-time": Arithmetic(
-        formulas.time_over_n, "by Table 2's expression it falls, as counted it rises up to seven"
+        formulas.time_over_n, "which way it goes depends on the matrix, and on whether it is counted"
     ),
     "mpop-fig2-n": Studied(
         "low_rank.json",

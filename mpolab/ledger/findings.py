@@ -90,15 +90,15 @@ FINDINGS: dict[str, str] = {
     "mpobert-tab5-rank-4": _ABLATION,
     "mpobert-tab5-rank-64": _ABLATION,
     "mpobert-fig3-continued": "Both start from the same function and end at the same loss, to a hundredth of a nat "
-    "after 60 updates and after 240. In so few updates layers of their own have not yet made a difference to ALBERT's "
-    "one.",
+    "after 60 updates and after 240, and no lower than where they started. In so few updates layers of their own "
+    "have not yet made a difference to ALBERT's one.",
     "mpobert-fig4-mpobert": "With 1,000 rows for the probes MPOBERT had less of the trend than ALBERT in all three "
     "draws, with 2,000 it has more in all three, and neither interval leaves out zero. Its layers have been trained "
     "apart for 640 updates, which may be too few to sort themselves.",
     "mpoe-fig2-apart": "Auxiliary tensors have 15 % of all directions, and what experts learn lies in theirs to 15 "
-    "%, half a point more than a change at random; after four times the updates, or at three times the learning "
-    "rate, it is no more. In plain words their matrices do stay alike, 12 % of their size apart after 100 updates "
-    "and 21 % after 400, so that sharing may cost little all the same.",
+    "%, half a point more than a change at random; after four times the updates it is no more, nor at three times "
+    "the learning rate, by which they go more than twice as far. Experts start as copies, and their matrices are 12 "
+    "% of their size apart after 100 updates and 21 % after 400.",
     "mpoe-tab1-t5": "On SST-2 both are a dozen points or more above the majority class and no further apart than "
     "their seeds; on MRPC, RTE and STS-B a small T5 learns next to nothing from a thousand rows, so that nine of the "
     "twelve pairs compare floors. The printed gain of two thirds of a point is an eighth of what three seeds of "
@@ -120,8 +120,8 @@ FINDINGS: dict[str, str] = {
     "difference in perplexity can be seen, after 100 updates or after 400. With the mask left out of both, sharing is "
     "ahead by half a point after 400 updates, with every seed, and the interval just reaches zero.",
     "mpoe-tab3-mask": "After 400 updates the mask costs six tenths of a point of perplexity with every seed: a "
-    "centre that is held back learns less. That frequent updates take the centre away from the pre-trained weights, "
-    "which the mask is meant against, does no harm in a part of one pass over the text.",
+    "centre that is held back learns less. Harm from frequent updates of the centre, which the mask is meant "
+    "against, is not seen in a part of one pass over the text.",
     "mpoe-tab3-important": "After 400 updates MPOE without the mask is half a point ahead of experts without "
     "sharing with every seed, and the interval just reaches zero. Neither of the two has a mask, so that this is what "
     "sharing alone comes to.",
@@ -146,17 +146,20 @@ ALTHOUGH: dict[str, str] = {
     "answer of 200 better and ends at another size.",
     "mpop-alg2-accumulates": "In MiniLM the error falls in the fifth layer and grows most in the sixth, with every "
     "draw; in albert-mini it grows in every layer. Errors that only add up would grow as well.",
-    "mpobert-fig3-scratch": "On the rows that choose the loss falls from 7.5 after 20 updates to 6.7 after 60 from "
-    "random numbers, and from 4.0 to 3.9 from the decomposition, which is ahead by its start and learns no faster. "
-    "How many updates from random numbers would be as good was not tried.",
-    "mpobert-fig3-negligible": "After 60 updates ALBERT has lost two hundredths of a nat, and so has, to a "
-    "hundredth, MPOBERT made from it. So few updates of a small model say little about the paper's ten thousand.",
-    "mpobert-fig4-albert": "With 1,000 rows for the probes the interval left it open, and by the best layer in "
-    "place of the mean one it still does. Alike is a margin of this project, and MiniLM's trend, which is just "
-    "above it, was measured with the fewer rows alone.",
-    "mpobert-tab6-days": "bf16 alone makes a step 1.5 times as fast and a fused activation 1.1 times, where the "
-    "print has 3.3 for the sum on eight V100 and with 48 layers; PyTorch's normalisation is one kernel with or "
-    "without them. Attention, optimizer, heads and rebuilding made faster as well add nothing on one core.",
+    "mpobert-fig3-scratch": "On the rows that choose the decomposition starts at 3.9 nats before any update, is at "
+    "4.0 after 20 and at 3.9 after 60, while random numbers go from 7.5 after 20 to 6.7 after 60: what starts "
+    "trained is ahead by its start, and has learned nothing yet. How many updates from random numbers would be as "
+    "good was not tried.",
+    "mpobert-fig3-negligible": "After 60 updates ALBERT's loss is higher than before them, by two hundredths of a "
+    "nat and with every seed, and so is that of MPOBERT made from it, by three. So few updates, at a rate that may "
+    "be too high to go on with, say little about the paper's ten thousand.",
+    "mpobert-fig4-albert": "With 1,000 rows for the probes the interval left it open, and with these rows it does "
+    "so by the best layer in place of the mean one as well. Alike is a margin of this project, and MiniLM's trend, "
+    "which is just above it, was measured with the fewer rows alone.",
+    "mpobert-tab6-days": "bf16 alone makes a step 1.5 times as fast, and a fused activation alone is within its "
+    "noise (1.00 to 1.16), where the print has 3.3 for the sum, on GPUs and with 48 layers. The interval is one of "
+    "repetitions while another job ran beside them, and attention, optimizer, heads and rebuilding made faster as "
+    "well add nothing on one core.",
     "mpoe-tab1-news": "The dense model writes with 40.0 and MPOE with 40.2, and with MPOE's router for both and no "
     "mask nothing is left between sharing and not sharing that three seeds can show. MoE, 38.4, and Switch, 37.1, "
     "have lost by becoming experts, as their perplexities say too, so that the gain is over what they lost.",

@@ -19,7 +19,7 @@ from .evidence import EVIDENCE
 from .evidence_mpobert import gained
 from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
 from .evidence_mpop import ENDS, FOUR
-from .studies import EVERY_LAYER, Values, centres_of, growth_of, levels_of, trends_of
+from .studies import EVERY_LAYER, TOGETHER, Values, centres_of, growth_of, levels_of, times_as_fast, trends_of
 
 
 def _is_regression(pair: Pair) -> bool:
@@ -134,6 +134,11 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
             "mpobert-eq1-centres", "8 rounds behind the best rotations", centres_of("error left behind rotations", 8)
         ),
         other("mpobert-eq1-centres", "40 rounds behind them", centres_of("error left behind rotations", 40)),
+    ),
+    "mpobert-tab6-days": (
+        other("mpobert-tab6-days", "bf16 alone", times_as_fast("bf16 autocast")),
+        other("mpobert-tab6-days", "a fused activation alone", times_as_fast("fused GELU")),
+        other("mpobert-tab6-days", "attention, optimizer, heads and rebuilding as well", times_as_fast(TOGETHER)),
     ),
     "mpobert-fig3-negligible": (Again("four times the updates", gained("continued-longer")),),
     "mpobert-fig3-continued": (

@@ -297,6 +297,8 @@ def accelerations(path: Path) -> dict[str, Any]:
         for row in content["rows"]:
             if not all(0 < seconds < math.inf for seconds in row["seconds"]):
                 raise ValueError(f"{row['seconds']} are no seconds")
+            if row["way"] in found[row["seed"]]:
+                raise ValueError(f"seed {row['seed']} has {row['way']!r} twice")
             found[row["seed"]][row["way"]] = len(row["seconds"])
         first, *others = found.values()
         if len(set(first.values())) != 1 or 0 in first.values() or any(other != first for other in others):

@@ -386,9 +386,9 @@ GRIDS: dict[str, Grid] = {
                 **_written("reviews-", **{"IMDB/BLEU-2": "bleu_2", "IMDB/Self-BLEU-2": "self_bleu_2"}),
             },
             _written("", **{"WikiText/Self-BLEU-2": "self_bleu_2"}),
-            about=f"{_GPT2_MINI} EMNLP is 9,000 sentences of its validation file to learn from and 500 others, IMDB "
-            "5,000 and 2,000 reviews. The last column is not in the print; of WikiText 100 texts are continued, "
-            "of the others 300.",
+            about=f"{_GPT2_MINI} EMNLP is its validation file alone, divided, IMDB 5,000 of its reviews; of either a run "
+            "reads 800 windows. Of WikiText 100 texts are continued, of the others 300; the last column is not in the "
+            "print.",
             digits=2,
         ),
         Grid(

@@ -46,11 +46,12 @@ CLAIMS: tuple[Claim, ...] = (
         "With the centre fixed, auxiliary tensors can become every matrix.",
         says="'only tuning the auxiliary tensors (keeping the central tensor fixed) can lead to the same effect as "
         "tuning the whole matrix'",
-        note="whether the effect on a task can be the same is another matter",
+        note="the same effect is taken to be that every matrix can be reached; whether the effect on a task can be the "
+        "same is another matter",
     ),
     Claim(
         "mpoe-fig2-apart",
-        "One centre is enough: most of what experts learn lies in directions of the auxiliary tensors.",
+        "Most of what experts learn lies in directions of the auxiliary tensors.",
         says="'the central tensors of different experts [...] are likely to be very similar'",
         note="the paper calls it a speculation; directions, to first order, and a half as the threshold are this "
         "project's reading of it",
