@@ -386,8 +386,8 @@ GRIDS: dict[str, Grid] = {
                 **_written("reviews-", **{"IMDB/BLEU-2": "bleu_2", "IMDB/Self-BLEU-2": "self_bleu_2"}),
             },
             _written("", **{"WikiText/Self-BLEU-2": "self_bleu_2"}),
-            about=f"{_GPT2_MINI} EMNLP is its validation file alone, divided, IMDB 5,000 of its reviews; of either a run "
-            "reads 800 windows. Of WikiText 100 texts are continued, of the others 300; the last column is not in the "
+            about=f"{_GPT2_MINI} EMNLP is its validation file alone, divided, IMDB 5,000 of its reviews; of either a "
+            "run reads 800 windows. Of WikiText 100 texts are continued, of the others 300; the last column is not in the "
             "print.",
             digits=2,
         ),
