@@ -387,8 +387,8 @@ GRIDS: dict[str, Grid] = {
             },
             _written("", **{"WikiText/Self-BLEU-2": "self_bleu_2"}),
             about=f"{_GPT2_MINI} EMNLP is its validation file alone, divided, IMDB 5,000 of its reviews; of either a "
-            "run reads 800 windows. Of WikiText 100 texts are continued, of the others 300; the last column is not in the "
-            "print.",
+            "run reads 800 windows. Of WikiText 100 texts are continued, of the others 300; the last column is not "
+            "in the print.",
             digits=2,
         ),
         Grid(
