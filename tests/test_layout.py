@@ -243,6 +243,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         "depth",
         "experts",
         "ffn",
+        "gradient_mask",
         "jobs",
         "locks",
         "metrics",
