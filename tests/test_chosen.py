@@ -184,7 +184,8 @@ def test_what_is_said_of_news_and_reviews_is_what_was_measured():
     later = {name: written("reviews", f"{name}-longer") for name in ("mpoe", "moe", "switch", "without-sharing")}
     for values in later.values():
         assert f"{sum(values) / 3:.1f}" in FINDINGS["mpoe-tab1-reviews"]
-    gains = [mine - (moe + switch) / 2 for mine, moe, switch in zip(*(later[name] for name in ("mpoe", "moe", "switch")))]
+    rivals = zip(later["moe"], later["switch"])
+    gains = [mine - sum(others) / 2 for mine, others in zip(later["mpoe"], rivals)]
     assert [f"{end(gains):.1f}" for end in (min, max)] == ["0.6", "1.4"]
 
 
