@@ -159,7 +159,7 @@ STUDIES = {
     "mpop-rows": Study(
         "mpop_rows.json", "mpop-sst-2-{}",
         {name: {"as before": AS_BEFORE, "1,000 rows": {"train": 1000}, "eight epochs": {"epochs": 8}}
-         for name in ("full", "full-mpo", "lfa", "last-1", "last-2", "last-3")},
+         for name in ("full", "full-mpo", "lfa", "central", "last-1", "last-2", "last-3")},
         {"select": 500, "dev": 32}, best_accuracy,
     ),
     "experts-rivals": Study(
