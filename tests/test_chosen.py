@@ -69,6 +69,14 @@ def best(file, by):
     return {name: by(tries, key=tries.get) for name, tries in scores.items()}
 
 
+def test_moe_and_moefication_on_glue_gain_nothing_by_rates_of_their_own():
+    scores = tried("experts_glue_rivals.json")["scores"]
+    for name in ("moe", "moefication"):
+        here = RECIPES[f"experts-glue-sst-2-{name}"].at("laptop")
+        assert set(scores[name]) == {"0.003", "0.01", "0.03"}
+        assert scores[name][f"{here.settings.lr:g}"] == max(scores[name].values())
+
+
 def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
     chosen = best("experts_remedies.json", min) | best("experts_without_sharing.json", min)
     unmasked = "400 updates without the mask"
@@ -85,7 +93,7 @@ def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
 def test_more_rows_and_more_epochs_gain_nothing_for_the_ways_of_mpop():
     """With 500 rows that choose, a score has a standard error of a point and a half."""
     content = tried("mpop_rows.json")
-    ways = {"full", "full-mpo", "lfa", "last-1", "last-2", "last-3"}
+    ways = {"full", "full-mpo", "lfa", "central", "last-1", "last-2", "last-3"}
     assert set(content["scores"]) == ways and content["rows"]["select"] == 500
     gain = {}
     for name, scores in content["scores"].items():

@@ -188,6 +188,8 @@ def test_every_variant_of_every_task_with_the_same_settings():
 
 CLAIMED = {
     "mpoe-tab1-t5": ("glue", "switch", 12),
+    "mpoe-tab1-t5-moe": ("glue", "moe", 12),
+    "mpoe-tab1-t5-moefication": ("glue", "moefication", 12),
     "mpoe-tab1-t5-dense": ("glue", "dense", 12),
     "mpoe-tab2-dense": ("together", "dense", 3),
 }

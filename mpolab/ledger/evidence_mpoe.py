@@ -252,7 +252,6 @@ EVIDENCE = {
     "mpoe-tab1-t5": glue("mpoe", "switch", "MPOE - Switch"),
     "mpoe-tab1-t5-moe": glue("mpoe", "moe", "MPOE - MoE"),
     "mpoe-tab1-t5-moefication": glue("mpoe", "moefication", "MPOE - MoEfication"),
-    "mpoe-tab1-t5-more-experts": glue("mpoe-16", "mpoe", "sixteen experts - eight"),
     "mpoe-tab1-t5-dense": glue("mpoe", "dense", "MPOE - dense"),
     "mpoe-tab1-gpt2": perplexity("mpoe", "switch", "MPOE - Switch"),
     "mpoe-tab1-gpt2-moe": perplexity("mpoe", "moe", "MPOE - MoE"),

@@ -168,7 +168,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         Again("the share of a change at random in place of a half", apart("experts-without-sharing", "random")),
     ),
     "mpoe-tab1-t5": (_by_loss("mpoe-tab1-t5"),),
-    "mpoe-tab1-t5-dense": (_by_loss("mpoe-tab1-t5-dense"),),
+    **{id: (_by_loss(id),) for id in ("mpoe-tab1-t5-moe", "mpoe-tab1-t5-moefication", "mpoe-tab1-t5-dense")},
     "mpoe-tab1-gpt2": (*_ROUTER, _in_bleu("mpoe-tab1-gpt2")),
     "mpoe-tab1-gpt2-moe": (_ROUTER[0], _in_bleu("mpoe-tab1-gpt2-moe")),
     "mpoe-tab1-gpt2-dense": (_in_bleu("mpoe-tab1-gpt2-dense"),),

@@ -310,6 +310,14 @@ REMEDIES: Mapping[str, Remedy] = {
         ("experts_glue_rivals.json", "experts_glue_learning_rates.json"),
         chosen=True,
     ),
+    **{
+        f"mpoe-tab1-t5-{name.lower()}": Remedy(
+            (),
+            (f"a third of the learning rate for {name}", f"three times the learning rate for {name}"),
+            ("experts_glue_rivals.json", "experts_glue_learning_rates.json"),
+        )
+        for name in ("MoE", "MoEfication")
+    },
     "mpoe-tab1-t5-dense": Remedy(
         (
             Again(

@@ -167,11 +167,6 @@ CLAIMS: tuple[Claim, ...] = (
         note="MoEfication++, which the paper takes from its authors, has 87.13",
     ),
     Claim(
-        "mpoe-tab1-t5-more-experts",
-        "Sixteen experts that share centres score above eight on GLUE.",
-        in_column("mpoe-tab1-nlu", "Avg.", "T5-Base +MPOE++", "T5-Base +MPOE"),
-    ),
-    Claim(
         "mpoe-tab1-t5-dense",
         "Experts that share centres score above the dense T5 on GLUE.",
         in_column("mpoe-tab1-nlu", "Avg.", "T5-Base +MPOE", "T5-Base"),
