@@ -77,6 +77,22 @@ def test_moe_and_moefication_on_glue_gain_nothing_by_rates_of_their_own():
         assert scores[name][f"{here.settings.lr:g}"] == max(scores[name].values())
 
 
+def test_what_is_said_of_moe_and_moefication_is_what_was_measured():
+    def scores(task: str, name: str) -> list[float]:
+        metric = "pearson" if task == "sts-b" else "accuracy"
+        files = [ROOT / "results" / f"experts-glue-{task}-{name}" / f"laptop-seed{seed}.json" for seed in range(3)]
+        return [runs.load(file).scores["dev"][metric] for file in files]
+
+    def ahead(task: str, name: str) -> float:
+        return sum(scores(task, "mpoe")) / 3 - sum(scores(task, name)) / 3
+
+    sst_2 = [score for name in ("mpoe", "moe", "moefication") for score in scores("sst-2", name)]
+    assert (round(min(sst_2)), round(max(sst_2))) == (66, 72)
+    assert max(scores("sts-b", "mpoe") + scores("sts-b", "moe") + scores("sts-b", "moefication")) < 13
+    assert [round(ahead(task, "moefication"), 1) for task in ("sts-b", "rte")] == [7.1, -5.5]
+    assert ahead("sts-b", "moe") > 5 and all(abs(ahead(task, "moe")) < 0.6 for task in ("sst-2", "mrpc", "rte"))
+
+
 def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
     chosen = best("experts_remedies.json", min) | best("experts_without_sharing.json", min)
     unmasked = "400 updates without the mask"
