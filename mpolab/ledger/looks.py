@@ -172,16 +172,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     "mpoe-tab1-gpt2": (*_ROUTER, _in_bleu("mpoe-tab1-gpt2")),
     "mpoe-tab1-gpt2-moe": (_ROUTER[0], _in_bleu("mpoe-tab1-gpt2-moe")),
     "mpoe-tab1-gpt2-dense": (_in_bleu("mpoe-tab1-gpt2-dense"),),
-    "mpoe-tab1-news": _written("news"),
-    "mpoe-tab1-reviews": (
-        *_written("reviews"),
-        Again(
-            "the same router and no mask after four times the updates",
-            writing(
-                "reviews", "mpoe-longer", "without-sharing-longer", about="MPOE without the mask - without sharing"
-            ),
-        ),
-    ),
+    **{f"mpoe-tab1-{corpus}": _written(corpus) for corpus in ("news", "reviews")},
     "mpoe-tab1-more-experts": (
         _by("BLEU-4", "mpoe-tab1-more-experts", "scores | test | bleu_4"),
         _by("perplexity, lower being better", "mpoe-tab1-more-experts", PERPLEXITY, direction="lower"),

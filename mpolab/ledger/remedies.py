@@ -332,6 +332,10 @@ REMEDIES: Mapping[str, Remedy] = {
     "mpoe-tab1-reviews": Remedy(
         (
             Again(
+                f"{_UNMASKED}, separate experts behind MPOE's router",
+                writing("reviews", "mpoe-longer", "without-sharing-longer", about="MPOE - without sharing"),
+            ),
+            Again(
                 "four times the updates for all, and no gradient mask",
                 writing("reviews", "mpoe-longer", "moe-longer", "switch-longer"),
             ),

@@ -34,12 +34,8 @@ _TOGETHER = "scores | dev | {task}/{metric}"
 """Of a run on several tasks at once."""
 
 
-def _on_test(**columns: str) -> dict[str, Place]:
-    return {column: Place(f"scores | test | {metric}") for column, metric in columns.items()}
-
-
-def _written(corpus: str, **columns: str) -> dict[str, Place]:
-    """corpus: "", of WikiText, or "news-", as recipes are called."""
+def _on_test(corpus: str = "", **columns: str) -> dict[str, Place]:
+    """Of running text. corpus: "" = WikiText, or "news-", as recipes are called."""
     return {column: Place(f"scores | test | {metric}", {"corpus": corpus}) for column, metric in columns.items()}
 
 
@@ -381,11 +377,11 @@ GRIDS: dict[str, Grid] = {
                 ),
             },
             {
-                **_written("", **{"PPL": "perplexity", "WikiText-2/BLEU-2": "bleu_2", "WikiText-2/BLEU-4": "bleu_4"}),
-                **_written("news-", **{"EMNLP/BLEU-2": "bleu_2", "EMNLP/Self-BLEU-2": "self_bleu_2"}),
-                **_written("reviews-", **{"IMDB/BLEU-2": "bleu_2", "IMDB/Self-BLEU-2": "self_bleu_2"}),
+                **_on_test(**{"PPL": "perplexity", "WikiText-2/BLEU-2": "bleu_2", "WikiText-2/BLEU-4": "bleu_4"}),
+                **_on_test("news-", **{"EMNLP/BLEU-2": "bleu_2", "EMNLP/Self-BLEU-2": "self_bleu_2"}),
+                **_on_test("reviews-", **{"IMDB/BLEU-2": "bleu_2", "IMDB/Self-BLEU-2": "self_bleu_2"}),
             },
-            _written("", **{"WikiText/Self-BLEU-2": "self_bleu_2"}),
+            _on_test(**{"WikiText/Self-BLEU-2": "self_bleu_2"}),
             about=f"{_GPT2_MINI} EMNLP is its validation file alone, divided, IMDB 5,000 of its reviews; of either a "
             "run reads 800 windows. Of WikiText 100 texts are continued, of the others 300; the last column is not "
             "in the print.",
