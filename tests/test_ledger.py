@@ -754,6 +754,20 @@ EXPECTED = {
     "mpoe-eq4-probability": ("print contradicts itself", ("p_b = 0.25, share of steps that update it: 0.7",)),
     "mpoe-fig2-gamma": ("print contradicts itself", ("0.078, 12.8",)),
     "mpoe-fig2-same": ("print contradicts itself", ("184,720 and 2,359,296",)),  # 768 x 3072
+    "mpop-eq2-centre": ("exact", ("FFN 92.7 %", "attention 88.9 %", "embedding 93.4 %")),  # 1/12.8, 1/8.0, 1/14.2
+    "mpop-eq5-error": ("exact", ("0.95", "0.0000 at rho = 1.06")),
+    "mpop-tab2-cpd": ("exact", ()),
+    "mpop-tab3-count-albert": ("exact", ("11.69",)),
+    "mpop-tab4-count-distil": ("exact", ("4.03", "43.40")),
+    "mpop-tab4-count-mobile": ("print contradicts itself", ("6.64 to 7.00", "2.34 to 2.70")),
+    "mpop-fig2-tucker": ("print contradicts itself", ("389,329 M numbers", "23.6 M")),  # 208^5; 30720 x 768
+    "mpobert-eq1-middle": ("exact", ("768 x 768, n = 3, 5, 7, 9: 4 of 4",)),
+    "mpobert-eq1-adapter": ("exact", ("rank 8: 0.590 M, by the formula 0.590 M",)),  # 12 x 4 x 8 x 1,536 = 589,824
+    "mpobert-tab1-24": ("exact", ("85.72 against 84.00", "82.58 against 81.27")),
+    "mpobert-tab1-sizes": ("exact", ("ALBERT24: 17.7", "BART12: 139.4")),
+    "mpobert-tab1-tenth": ("exact", ("10.7",)),  # 11,685,122 of 109,483,778
+    "mpoe-fig2-more-experts": ("exact", ("0.192, 0.135",)),  # 20 / 104, 28 / 208
+    "mpoe-tab2-components": ("print contradicts itself", ("73,824",)),  # 24 blocks x (4 x 768 + 4)
     "mpoe-tab4-counts": ("print contradicts itself", ("130.34", "156.97", "199.70", "215.17")),
     # notebook 02
     "mpop-tab3-lfa": (

@@ -31,6 +31,32 @@ def _leads() -> list[Line]:
     return lines
 
 
+def _24_layers() -> list[Line]:
+    """By the means of the rows; the printed averages have a claim of their own."""
+    lines = []
+    for sets, where in (("development", _DEV), ("test", _TEST)):
+        means, wanted = recomputed(where), table(where).rows
+        mine, theirs = (means[name][1] for name in ("MPOBERT24", "ALBERT24"))
+        agrees = all(number("", wanted[name]["Avg."], means[name][1]).agrees for name in ("MPOBERT24", "ALBERT24"))
+        lines.append(Line(f"{sets} sets:", f"{mine:.2f} against {theirs:.2f}", agrees and mine > theirs))
+    return lines
+
+
+_RELEASED = (
+    ("ALBERT12", "albert-base", 0),
+    ("ALBERT24", "albert-large", 0),
+    ("MobileBERT24", "mobilebert", 0),
+    ("T512", "t5-small", 0),
+    ("TinyBERT6", "tinybert-6", 0),
+    ("DistilBERT6", "distilbert", 0),
+    ("BERT12", "bert-base", -1),
+    ("XLNet12", "xlnet-base", 0),
+    ("RoBERTa12", "roberta-base", 0),
+    ("BART12", "bart-base", -1),
+)
+"""Row of Table 1, the same model as released, decimals that are meant."""
+
+
 def _auxiliary() -> list[Line]:
     lines = []
     for depth in (12, 24, 48):
@@ -182,6 +208,8 @@ def gained(continued: str) -> Compared:
 
 EVIDENCE = {
     "mpobert-eq1-central": Arithmetic(formulas.central_share, "true of the FFN and of a whole layer"),
+    "mpobert-eq1-middle": Arithmetic(formulas.largest_in_the_middle),
+    "mpobert-eq1-adapter": Arithmetic(formulas.adapters),
     "mpobert-eq1-centres": Studied(
         "weights_centres.json",
         centres_of("error left", 8),
@@ -211,6 +239,22 @@ EVIDENCE = {
     "mpobert-tab1-dev-averages": Arithmetic(averages(_DEV), "the means of the rows as printed"),
     "mpobert-tab1-test-averages": Arithmetic(averages(_TEST), "the means of the rows as printed"),
     "mpobert-tab1-lead": Arithmetic(_leads, "BERT's printed average is not the mean of its row"),
+    "mpobert-tab1-24": Arithmetic(_24_layers),
+    "mpobert-tab1-sizes": Arithmetic(
+        lambda: [
+            number(f"{row}:", printed(_TEST, row, "#To"), counts.dense(name), decimals)
+            for row, name, decimals in _RELEASED
+        ]
+    ),
+    "mpobert-tab1-tenth": Arithmetic(
+        lambda: [
+            number(f"{about}, per cent:", 10, 100 * albert / bert, 0)
+            for about, albert, bert in (
+                ("by the printed sizes", printed(_DEV, "ALBERT12", "#To"), printed(_DEV, "BERT12", "#To")),
+                ("counted", counts.dense("albert-base"), counts.dense("bert-base")),
+            )
+        ]
+    ),
     "mpobert-tab1-count": Arithmetic(
         lambda: [
             _counted("MPOBERT12", counts.mpobert("mpobert-12", heads=True, adapter_rank=8)),

@@ -126,6 +126,12 @@ def _more_experts() -> list[Line]:
     ]
 
 
+def _routers() -> list[Line]:
+    """Of T5-base with four experts, which has the printed size."""
+    added = counts.moe("t5-base", "mpoe", 4) - counts.moe("t5-base", "mpoe", 4, routers=False)
+    return [Line("numbers of the routers, with four experts:", f"{1e6 * added:,.0f}", added == 0)]
+
+
 def _every_task() -> list[Line]:
     averaged = table("mpoe-tab2").averaged
     lines = above("mpoe-tab2", "+MPOE", "Hyperformer", averaged)
@@ -198,6 +204,7 @@ EVIDENCE = {
     "mpoe-eq4-probability": Arithmetic(formulas.share_of_updates, "it is the probability that an update is discarded"),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),
     "mpoe-fig2-ratio": Arithmetic(formulas.ratio_of_sharing),
+    "mpoe-fig2-more-experts": Arithmetic(formulas.ratio_with_more_experts),
     "mpoe-fig2-gamma": Arithmetic(formulas.gamma_of, "it is that of the central one to the auxiliary ones"),
     "mpoe-fig2-same": Arithmetic(formulas.reach_of_auxiliaries, "so many numbers cannot reach every matrix"),
     "mpoe-fig2-apart": apart("experts-without-sharing"),
@@ -270,6 +277,7 @@ EVIDENCE = {
         ],
         "four experts make it, and the text has eight",
     ),
+    "mpoe-tab2-components": Arithmetic(_routers, "each block has one, and T5 has none"),
     "mpoe-tab2-dense": Compared(
         ((one("experts-together-mpoe"), one("experts-together-dense")),), "higher", "mean of four tasks: MPOE - dense"
     ),

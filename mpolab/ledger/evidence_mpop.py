@@ -91,6 +91,19 @@ def _over_fitted() -> list[Line]:
     ]
 
 
+def _of_mobile() -> list[Line]:
+    """What can train where 15.4 M are left in all, with the projections between MobileBERT's two widths dense, and as
+    MPOs.
+    """
+    trained, total = (printed("mpop-tab4", "MPOP_M", column) for column in ("#Pr", "#To"))
+    lines = []
+    for about, also in (("dense", ""), ("as MPOs", counts.BOTTLENECKS)):
+        least, most = counts.trained_at("mobilebert", total, also)
+        lines.append(Line(f"projections {about}, of {total:g} M trained:", f"{least:.2f} to {most:.2f} M",
+                          least - 0.05 < trained < most + 0.05))  # fmt: skip
+    return lines
+
+
 def _improved() -> list[Line]:
     """By the means, by how many scores, and by those that fall."""
     models, tasks = (("MPOP_D", "DistilBERT"), ("MPOP_M", "MobileBERT")), ("WNLI", "MRPC", "RTE")
@@ -143,11 +156,13 @@ EVIDENCE = {
     "mpop-eq1-exact": Arithmetic(formulas.rebuilding),
     "mpop-eq2-bonds": Arithmetic(formulas.bonds_needed),
     "mpop-eq2-middle": Arithmetic(formulas.bonds_in_the_middle),
+    "mpop-eq2-centre": Arithmetic(formulas.most_in_the_centre),
     "mpop-eq3-range": Arithmetic(
         formulas.printed_range, "it adds up the smallest values, more of them the less is cut, so it is no bound"
     ),
     "mpop-eq4-bound": Arithmetic(formulas.tight_range),
     "mpop-eq5-counts": Arithmetic(formulas.ratio_counts),
+    "mpop-eq5-error": Arithmetic(formulas.error_over_ratio),
     "mpop-eq6-grows": Arithmetic(
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
@@ -198,8 +213,12 @@ EVIDENCE = {
     ),
     "mpop-tab2-tucker": Arithmetic(formulas.mpo_beside_tucker),
     "mpop-tab2-svd": Arithmetic(formulas.svd_is_mpo),
+    "mpop-tab2-cpd": Arithmetic(formulas.cpd_is_tucker),
     "mpop-tab3-averages": Arithmetic(averages("mpop-tab3", "Score"), "the means of the rows as printed"),
     "mpop-tab3-wnli": Arithmetic(lambda: [number("40 of 71 rows:", printed("mpop-tab3", "MPOP", "WNLI"), 4000 / 71)]),
+    "mpop-tab3-count-albert": Arithmetic(
+        lambda: [_counted("", "mpop-tab3", "ALBERT_rep", "#To", counts.dense("albert-base"))]
+    ),
     "mpop-tab3-count-full": Arithmetic(
         lambda: [_counted("", "mpop-tab3", "MPOP_full", "#To", counts.mpop("albert-base")[1])]
     ),
@@ -253,6 +272,17 @@ EVIDENCE = {
             _counted("in all", "mpop-tab4", "MPOP_B", "#To", counts.mpop("bert-base", "bert")[1]),
         ]
     ),
+    "mpop-tab4-count-distil": Arithmetic(
+        lambda: [
+            _counted(about, "mpop-tab4", "MPOP_D", column, size)
+            for about, column, size in zip(
+                ("at caps that were fitted to it, trained", "in all"),
+                ("#Pr", "#To"),
+                counts.mpop("distilbert", "distilbert"),
+            )
+        ]
+    ),
+    "mpop-tab4-count-mobile": Arithmetic(_of_mobile, "neither comes to it, with one cap for each kind"),
     "mpop-tab4-rte": Compared(
         tuple((one(f"mpop-rte-squeezed{end}"), one(f"mpop-rte-full{end}")) for end in ENDS),
         "higher",
@@ -286,6 +316,9 @@ EVIDENCE = {
         *_LOW_RANK,
         "lower",
         "error of MPO - of CPD (n = 3, mean over four ratios)",
+    ),
+    "mpop-fig2-tucker": Arithmetic(
+        formulas.memory_of_tucker, "a rank is at most its leg's length, so that its core is never above the matrix"
     ),
     "mpop-fig2-time": Arithmetic(
         formulas.time_over_n, "which way it goes depends on the matrix, and on whether it is counted"

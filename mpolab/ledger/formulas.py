@@ -71,6 +71,29 @@ def bonds_in_the_middle() -> list[Line]:
     return lines
 
 
+def most_in_the_centre() -> list[Line]:
+    """MPOP's plans at full bonds."""
+    lines = []
+    for name, shape in (("FFN", FFN), ("attention", ATTENTION), ("embedding", EMBEDDING)):
+        centre, auxiliary = counts.core_sizes(shape, "mpop")
+        lines.append(Line(name, f"{100 * centre / (centre + auxiliary):.1f} %", centre > auxiliary))
+    return lines
+
+
+def largest_in_the_middle() -> list[Line]:
+    """That cores become smaller from the middle outwards, for MPOBERT's matrices and numbers of tensors."""
+    lines = []
+    for shape in (ATTENTION, FFN, (1024, 1024), (4096, 1024)):
+        falls = []
+        for n in (3, 5, 7, 9):
+            plan = make_plan(shape, n=n, style="mpobert")
+            sizes = [math.prod(plan.core_shape(k, plan.full_bonds)) for k in range(n)]
+            left, right = sizes[plan.centre :: -1], sizes[plan.centre :]
+            falls.append(all(a > b for side in (left, right) for a, b in pairwise(side)))
+        lines.append(Line(f"{shape[0]} x {shape[1]}, n = 3, 5, 7, 9:", f"{sum(falls)} of {len(falls)}", all(falls)))
+    return lines
+
+
 @cache
 def _cuts() -> tuple[tuple[int, MPO], ...]:
     """A Gaussian 768 x 3072 matrix, cut at several bonds, the last one at none."""
@@ -93,6 +116,14 @@ def tight_range() -> list[Line]:
         Line(f"bonds {bond}: error {mpo.error():.2f}, bound", f"{mpo.bound():.2f}", mpo.error() <= mpo.bound() + 1e-6)
         for bond, mpo in _cuts()
     ]
+
+
+def error_over_ratio() -> list[Line]:
+    """Bonds of one matrix that are cut less and less."""
+    shown = [f"{mpo.error():.4f} at rho = {mpo.ratio:.3g}" for _, mpo in _cuts()]
+    ratios, errors = ([value(mpo) for _, mpo in _cuts()] for value in (lambda m: m.ratio, lambda m: m.error()))
+    falls = ratios == sorted(ratios) and errors == sorted(errors, reverse=True)
+    return [Line("a Gaussian 768 x 3072 matrix, relative error", ", ".join(shown), falls)]
 
 
 def ratio_counts() -> list[Line]:
@@ -178,6 +209,32 @@ def time_over_n() -> list[Line]:
             shown = ", ".join(f"{value:.0f}" for value in values)
             lines.append(Line(f"{about}, {what}:", shown, values == sorted(values)))
     return lines
+
+
+def cpd_is_tucker() -> list[Line]:
+    """A CPD of rank 4 with three legs beside Tucker with the same factors and a core of ones on its superdiagonal."""
+    rank = 4
+    A, B, C = (_gaussian(size, rank, seed=k) for k, size in enumerate((6, 8, 10)))  # each (leg, rank)
+    core = torch.zeros(rank, rank, rank, dtype=torch.float64)
+    core[range(rank), range(rank), range(rank)] = 1
+    cpd = torch.einsum("ar,br,cr->abc", A, B, C)
+    tucker = torch.einsum("ax,by,cz,xyz->abc", A, B, C, core)
+    gap = float((cpd - tucker).norm() / cpd.norm())
+    return [Line("with such a core the two tensors", "agree" if gap < EXACTLY else "differ", gap < EXACTLY)]
+
+
+def memory_of_tucker() -> list[Line]:
+    """Of BERT's embedding with five legs, in numbers: the core at the largest ranks that it can have, and as Table 2
+    counts it, d^n, at MPOP's smallest cap.
+    """
+    plan, d = make_plan((30522, 768), n=5), 208
+    matrix = math.prod(plan.rows) * math.prod(plan.cols)
+    core, factors = math.prod(plan.sizes), sum(size**2 for size in plan.sizes)
+    largest = f"{(core + factors) / MILLION:.1f} M, as {core / matrix:.2f} of the padded matrix"
+    return [
+        Line(f"Table 2's d^n at d = {d}, n = 5:", f"{d**5 / MILLION:,.0f} M numbers", d**5 > 10 * matrix),
+        Line(f"with ranks up to {max(plan.sizes)}, which is all that the legs have:", largest, core > 10 * matrix),
+    ]
 
 
 def svd_is_mpo() -> list[Line]:
@@ -304,6 +361,24 @@ def ratio_of_sharing() -> list[Line]:
 
     true = counts.gamma("t5-base")
     return [number("gamma = 12:", 0.19, ratio(12), 2), number(f"gamma = {true:.2f}:", 0.19, ratio(true), 2)]
+
+
+def ratio_with_more_experts() -> list[Line]:
+    """(n + gamma) / (n (gamma + 1)) at the printed gamma."""
+    ratios = [(n + 12) / (n * 13) for n in (8, 16, 32, 64)]
+    shown = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    return [Line("n = 8, 16, 32, 64:", shown, ratios == sorted(ratios, reverse=True))]
+
+
+def adapters() -> list[Line]:
+    """L r (d_in + d_out) for query, key, value and attention output of MPOBERT12, beside what a rank adds to it."""
+    without = counts.mpobert("mpobert-12")
+    lines = []
+    for rank in (4, 8, 64):
+        added, by_formula = counts.mpobert("mpobert-12", adapter_rank=rank) - without, 4 * 12 * rank * (768 + 768)
+        agrees = math.isclose(added * MILLION, by_formula)
+        lines.append(Line(f"rank {rank}:", f"{added:.3f} M, by the formula {by_formula / MILLION:.3f} M", agrees))
+    return lines
 
 
 def distinct(what: str, first: float, second: float) -> Line:

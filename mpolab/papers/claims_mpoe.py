@@ -36,6 +36,11 @@ CLAIMS: tuple[Claim, ...] = (
         says="0.19",
     ),
     Claim(
+        "mpoe-fig2-more-experts",
+        "The more experts, the smaller the share of the numbers of separate ones.",
+        says="'such a ratio will be further decreased when we have more experts'",
+    ),
+    Claim(
         "mpoe-fig2-gamma",
         "gamma, about 12, is the ratio of the auxiliary tensors to the central one.",
         says="'the parameter ratio of the auxiliary tensor to the central tensor', 'the ratio [...] is about 12'",
@@ -218,6 +223,12 @@ CLAIMS: tuple[Claim, ...] = (
         ("mpoe-tab2 | +MPOE | #To",),
         unit="M",
         note="with four experts; Table 1 has eight",
+    ),
+    Claim(
+        "mpoe-tab2-components",
+        "MPOE adds no neural network components.",
+        says="'does not incorporate additional neural network components'",
+        note="said beside the Hyperformer, in which a network makes the adapters; further experts are counted as none",
     ),
     Claim(
         "mpoe-tab2-dense",
