@@ -12,6 +12,7 @@ from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one
+from .studies import MASK_FILE, Studied, masked_with, times_as_fast
 
 _NLU, _NLG = "mpoe-tab1-nlu", "mpoe-tab1-nlg"
 LOSS, PERPLEXITY, BLEU_2 = (f"scores | test | {name}" for name in ("loss", "perplexity", "bleu_2"))
@@ -200,6 +201,15 @@ EVIDENCE = {
         ((one("experts-mpoe", PERPLEXITY), Measured(("experts-mask-before", "experts-mask-after"), (PERPLEXITY,))),),
         "lower",
         "perplexity: mask on centres - on activations (mean of before and after)",
+    ),
+    "mpoe-eq4-cost": Studied(
+        MASK_FILE,
+        times_as_fast(masked_with(0.5)),
+        "python benchmarks/mask_study.py",
+        "about five minutes",
+        "higher",
+        "a step without the mask, by one with p_b = 0.5, - 1",
+        both=True,
     ),
     "mpoe-eq4-probability": Arithmetic(formulas.share_of_updates, "it is the probability that an update is discarded"),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),

@@ -283,10 +283,18 @@ ACCELERATIONS_FILE, ACCELERATIONS_FORMAT = "accelerations.json", "mpolab.acceler
 BASELINE, BOTH, TOGETHER = "baseline", "bf16 and fused GELU", "all together"
 """Of the ways to make a step that benchmarks/acceleration_study.py measures."""
 
+MASK_FILE = "mask_speed.json"
+
+
+def masked_with(probability: float) -> str:
+    """Of the ways to make a step that benchmarks/mask_study.py measures; BASELINE is without a mask."""
+    return f"p_b = {probability:g}"
+
 
 def accelerations(path: Path) -> dict[str, Any]:
-    """The study that benchmarks/acceleration_study.py wrote. Raises CheckpointError for a file that is no whole one:
-    every seed has every way, and every way as many rounds.
+    """A study of ways to make a step, by benchmarks/acceleration_study.py or mask_study.py.
+
+    Raises CheckpointError for a file that is no whole one: every seed has every way, and every way as many rounds.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -307,12 +315,12 @@ def accelerations(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path.name!r} is no whole study of accelerations ({' '.join(str(error).split())[:200]}); run "
-            "benchmarks/acceleration_study.py again."
+            f"benchmarks/{'mask' if path.name == MASK_FILE else 'acceleration'}_study.py again."
         ) from error
 
 
 def times_as_fast(way: str) -> Callable[[Path], Values]:
-    """How many times as fast a step is that way as without any acceleration, and 1: the median over rounds."""
+    """How many times as fast a step is that way as the baseline's, and 1: the median over rounds."""
 
     def values(path: Path) -> Values:
         content = accelerations(path)

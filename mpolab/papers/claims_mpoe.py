@@ -20,6 +20,12 @@ CLAIMS: tuple[Claim, ...] = (
         "that works entry by entry it is one",
     ),
     Claim(
+        "mpoe-eq4-cost",
+        "Discarding updates of the central tensors makes a training step cheaper.",
+        says="'the computational cost of central tensor update can be also reduced with this trick'",
+        note="said of the update, measured on the whole step",
+    ),
+    Claim(
         "mpoe-eq4-probability",
         "The central tensor is updated with the probability p_b.",
         says="'updating the central tensor with a probability of p_b (the mask probability [...])' (Figure 2)",
