@@ -11,7 +11,7 @@ import pytest
 
 from mpolab import runs
 from mpolab.ledger.findings import ALTHOUGH, FINDINGS
-from mpolab.ledger.studies import BOTH, TOGETHER, times_as_fast
+from mpolab.ledger.studies import BOTH, MASK_FILE, TOGETHER, masked_with, times_as_fast
 from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
 from mpolab.mpop import COMPARED, EQUAL, GENTLER, MORE_ROWS, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
@@ -140,7 +140,7 @@ def test_gentler_squeezing_is_the_best_of_two_and_of_nothing():
         for task in TASKS:
             first, later = (RECIPES[f"mpop-{task.lower()}-{way}{end}"].at("laptop") for end in ("", "-gentler"))
             assert first.options == {"step": 0.5} and later.options == settings[label] == GENTLER[way][0]
-            changed = {"name": later.name, "about": later.about, "options": later.options}
+            changed = {key: getattr(later, key) for key in ("name", "about", "options", "seeds")}
             assert dataclasses.replace(first, **changed) == dataclasses.replace(later, scales=first.scales)
 
 
@@ -251,6 +251,13 @@ def test_what_is_said_of_accelerations_is_what_was_measured():
     means = {way: sum(each) / len(each) for way, each in times.items()}
     assert round(means["bf16 autocast"], 1) == 1.5 and means[TOGETHER] <= means[BOTH]
     assert [f"{end(times['fused GELU']):.2f}" for end in (min, max)] == ["1.00", "1.16"]
+
+
+def test_what_is_said_of_the_masks_cost_is_what_was_measured():
+    times = {p: times_as_fast(masked_with(p))(ROOT / "results" / MASK_FILE)[0] for p in (0.25, 0.5, 0.75, 1.0)}
+    assert f"{100 * sum(times[1.0]) / len(times[1.0]) - 100:.0f}" == "11"
+    assert "11 % faster" in FINDINGS["mpoe-eq4-cost"] and "as much as 4 %" in FINDINGS["mpoe-eq4-cost"]
+    assert 0.03 < max(abs(each - 1) for p in (0.25, 0.5, 0.75) for each in times[p]) < 0.04
 
 
 def test_squeezing_is_ahead_on_sts_b_alone():

@@ -255,7 +255,7 @@ def test_what_a_study_needs_is_said_before_anything_runs(study, elsewhere_too, c
 def test_every_study_has_its_script_and_writes_where_it_is_told(elsewhere_too):
     """The scripts themselves, as far as --help: all have the results folder from the environment."""
     studies = {study.command: study for item in papers.ITEMS for study in ledger.studies_of(item)}
-    assert len(studies) == 13
+    assert len(studies) == 14
     for study in studies.values():
         _, script, *_ = study_runs.words(study, "folder")
         assert "results_folder()" in Path(script).read_text(), script

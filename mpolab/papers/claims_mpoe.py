@@ -23,7 +23,7 @@ CLAIMS: tuple[Claim, ...] = (
         "mpoe-eq4-cost",
         "Discarding updates of the central tensors makes a training step cheaper.",
         says="'the computational cost of central tensor update can be also reduced with this trick'",
-        note="said of the update, measured on the whole step",
+        note="said of the update, which is left out as often as p_b says; measured on the whole step",
     ),
     Claim(
         "mpoe-eq4-probability",
