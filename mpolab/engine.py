@@ -9,7 +9,7 @@ What is changed, and why:
   read ahead, so a resumed run draws what the unbroken one would have drawn.
 - **Checkpoints.** Whole or not at all, loaded strictly (`snapshots`).
 - **Gradients.** A callback with `on_backward_end` sees those of a whole step before they are clipped: the Trainer's own
-  `on_pre_optimizer_step` comes after.
+  `on_pre_optimizer_step` comes after. One with `around_step` is entered for the passes of every micro-batch.
 - **FSDP.** The model is divided here and not by the Trainer, which on a CPU would not (`sharded` says why).
 - **Learning rates.** MPO tensors may have their own; biases and the gains of norms do not decay.
 
@@ -224,7 +224,11 @@ class Engine(Trainer):
         return super().train(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **kwargs)
+        with contextlib.ExitStack() as around:
+            for callback in self.callback_handler.callbacks:
+                if hasattr(callback, "around_step"):
+                    around.enter_context(callback.around_step(self.args, self.state, self.model_wrapped))
+            loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1} of {self.watch.total}, so training "

@@ -13,8 +13,9 @@ Items: mpoe-eq4, mpoe-alg1.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import distributed, nn
@@ -87,6 +88,8 @@ class GradientMask:
             raise RoutingError(
                 "the model has no central tensor to mask; make its experts or matrices MPOs first, or give tensors=."
             )
+        mine = {id(tensor) for tensor in self.tensors.values()}
+        self._others = [p for p in model.parameters() if id(p) not in mine]
         if self.probability == 1 and mode == "skip":
             for tensor in self.tensors.values():
                 tensor.requires_grad_(False)
@@ -95,6 +98,24 @@ class GradientMask:
     def masked(self, step: int) -> list[str]:
         """The names of the tensors whose update is discarded in this optimizer step."""
         return [name for name in self.tensors if draw(self.seed, step, name) < self.probability]
+
+    @contextlib.contextmanager
+    def ahead(self, step: int) -> Iterator[None]:
+        """Around the forward and backward passes of a step: what `apply(step)` is to discard is not even computed.
+
+        Nothing else changes by it. Not for DDP, which waits for every gradient, nor for a compiled model, which would
+        be compiled anew for every set of tensors. Does nothing with the mode "zero", and where nothing else trains.
+        """
+        held = [tensor for name in self.masked(step) if (tensor := self.tensors[name]).requires_grad]
+        if self.mode != "skip" or not any(p.requires_grad for p in self._others):
+            held = []
+        for tensor in held:
+            tensor.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for tensor in held:
+                tensor.requires_grad_(True)
 
     @torch.no_grad()
     def apply(self, step: int) -> list[str]:

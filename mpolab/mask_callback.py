@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from transformers.trainer_callback import TrainerCallback
 
 from .errors import TrainingError
@@ -18,7 +19,8 @@ class MaskCallback(TrainerCallback):
     probability, seed, mode: as in `GradientMask`; made here and now, so that with probability 1 the centres are frozen
     before an optimizer or DDP sees them. routed: whether experts without tokens are held still, too.
 
-    The mask has to come between backward and clipping. `mpolab.engine` calls `on_backward_end` there; transformers'
+    The mask has to come between backward and clipping. `mpolab.engine` calls `on_backward_end` there, and enters
+    `around_step` before the passes, so that in one process no gradient is computed to be discarded; transformers'
     Trainer has no such event (its `on_pre_optimizer_step` comes after clipping), so with a plain Trainer the callback
     works where `max_grad_norm` is 0, and otherwise raises TrainingError instead of clipping by the wrong norm.
     """
@@ -36,6 +38,13 @@ class MaskCallback(TrainerCallback):
         optimizer: torch.optim.Optimizer | None = given.get("optimizer")
         if self.routed and optimizer is not None and mpo_experts(model):
             self._updates = RoutedUpdates(model, optimizer)
+
+    def around_step(self, args: Any, state: Any, model: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """For the passes of step `state.global_step`: see `GradientMask.ahead`."""
+        alone = not (distributed.is_available() and distributed.is_initialized())
+        if self.mask is None or not alone or hasattr(model, "_orig_mod"):
+            return contextlib.nullcontext()
+        return self.mask.ahead(state.global_step)
 
     def on_backward_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The gradients of step `state.global_step`, of all micro-batches and processes, are there; not yet clipped."""

@@ -391,6 +391,73 @@ def test_the_engine_masks_before_it_clips():
     assert all(abs(norm - 0.01) < 1e-5 for _, norm in seen)
 
 
+def test_gradients_that_will_be_discarded_are_not_computed(monkeypatch):
+    """Counted by hooks; and the training is the one that computes them: the same losses and tensors."""
+    from contextlib import nullcontext
+
+    from transformers import TrainerCallback
+
+    from mpolab.mask_callback import MaskCallback
+
+    class Count(TrainerCallback):
+        def __init__(self):
+            self.computed = []  # (step, name) of every gradient of a centre
+
+        def on_train_begin(self, args, state, control, model=None, **_):
+            for name, tensor in central_tensors(model).items():
+                tensor.register_hook(lambda grad, name=name: self.computed.append((state.global_step, name)))
+
+    count = Count()
+    model, callback, _, outcome = trained(0.5, accumulation=2, watch=[count])
+    assert all(tensor.requires_grad for tensor in central_tensors(model).values())
+    monkeypatch.setattr(MaskCallback, "around_step", lambda *_: nullcontext())
+    whole = Count()
+    other, _, _, as_before = trained(0.5, accumulation=2, watch=[whole])
+    assert {(k, name) for k in range(6) for name in callback.mask.tensors} == set(whole.computed)
+    left = [(k, name) for k, name in whole.computed if name not in callback.mask.masked(k)]
+    assert sorted(count.computed) == sorted(left) and 0 < len(left) < len(whole.computed)
+    assert outcome.curve == as_before.curve
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-8)
+
+
+def test_ahead_gives_back_what_it_took_and_knows_when_not_to():
+    model = layer()
+    mask, step = GradientMask(model, 0.5, seed=0), 0
+    while not mask.masked(step):
+        step += 1
+    masked = mask.masked(step)
+    with pytest.raises(RuntimeError, match="stopped"), mask.ahead(step):
+        assert [name for name, tensor in mask.tensors.items() if not tensor.requires_grad] == masked
+        raise RuntimeError("stopped")
+    assert all(tensor.requires_grad for tensor in mask.tensors.values())
+    with GradientMask(model, 0.5, seed=0, mode="zero").ahead(step):
+        assert all(tensor.requires_grad for tensor in mask.tensors.values())
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in mask.tensors)
+    with mask.ahead(step):  # or nothing would have a gradient
+        assert all(tensor.requires_grad for tensor in mask.tensors.values())
+
+
+def test_around_step_leaves_processes_side_by_side_and_compiled_models_alone(monkeypatch):
+    from types import SimpleNamespace
+
+    from mpolab import mask_callback
+
+    model = layer()
+    callback = mask_callback.MaskCallback(model, 0.5)
+    state = SimpleNamespace(global_step=next(k for k in range(99) if callback.mask.masked(k)))
+
+    def held(model):
+        with callback.around_step(None, state, model):
+            return not all(tensor.requires_grad for tensor in callback.mask.tensors.values())
+
+    assert held(model)
+    assert not held(SimpleNamespace(_orig_mod=model))
+    monkeypatch.setattr(mask_callback.distributed, "is_initialized", lambda: True)
+    assert not held(model)
+
+
 def test_with_probability_one_the_centres_stay_to_the_bit():
     model, _, moved, _ = trained(1.0)
     assert not any(moved.values())

@@ -28,14 +28,14 @@ class Line:
 
 def number(what: str, print_says: float, ours: float, decimals: int = 1, cut: bool = True) -> Line:
     """Agrees if ours, rounded or cut off to so many decimals, is what is printed: the papers do both. cut: False where
-    its neighbours show that it is rounded.
+    its neighbours show that it is rounded; a half may then go either way.
 
     decimals below 0 leave out digits before the point: -1 for a printed 110 that is meant to two digits.
     """
     unit = 10.0**-decimals
     lower, upper = print_says - unit / 2, print_says + (unit if cut else unit / 2)
     slack = 1e-9 * max(1.0, abs(print_says))
-    agrees = lower - slack <= ours < upper - slack
+    agrees = lower - slack <= ours < upper - slack if cut else lower - slack <= ours <= upper + slack
     return Line(what, f"{ours:.{max(decimals + 1, 1)}f}", bool(agrees))
 
 
@@ -71,7 +71,8 @@ def averages(table: str, column: str = "Avg.", decimals: int = 1) -> Callable[[]
     def lines() -> list[Line]:
         found = recomputed(table, column)
         all_lines = [
-            number(f"{row} ({value:g} printed)", value, mean, decimals) for row, (value, mean) in found.items()
+            number(f"{row} ({value:g} printed)", value, mean, decimals, cut=False)
+            for row, (value, mean) in found.items()
         ]
         wrong = [line for line in all_lines if not line.agrees]
         right = len(all_lines) - len(wrong)

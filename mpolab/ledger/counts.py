@@ -6,15 +6,11 @@ Models are made on the meta device, so that counting a T5-large costs no memory.
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
-
-from ..errors import LedgerError
 
 MILLION = 1e6
 
@@ -67,6 +63,14 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         {"vocab_size": 32000, "d_model": 768, "n_layer": 12, "n_head": 12, "d_inner": 3072},
     ),
     "tinybert-6": ("BertModel", {"num_hidden_layers": 6}),
+    "xlnet-large": (
+        "XLNetModel",
+        {"vocab_size": 32000, "d_model": 1024, "n_layer": 24, "n_head": 16, "d_inner": 4096},
+    ),
+    "t5-11b": (
+        "T5ForConditionalGeneration",
+        {"vocab_size": 32128, "d_model": 1024, "d_ff": 65536, "d_kv": 128, "num_layers": 24, "num_heads": 128},
+    ),
     "minilm": (
         "BertForSequenceClassification",
         {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536, "num_hidden_layers": 6},
@@ -108,8 +112,15 @@ DISTIL_CAPS: dict[str, dict[str, Any]] = {
 }
 """One of the settings that give it for DistilBERT."""
 
-BOTTLENECKS = r"bottleneck\.(input|attention)\.dense|bottleneck\.dense|embedding_transformation"
-"""MobileBERT's projections between its layers' width and its blocks', which the ready plan leaves alone."""
+MOBILE_CAPS: dict[str, dict[str, Any]] = {
+    "word_embeddings": {"bond": 190, "style": "mpop"},
+    r"attention\.(self\.(query|key|value)|output\.dense)": {"bond": 54, "style": "mpop"},
+    r"(layer|ffn)\.\d+\.(intermediate|output)\.dense|bottleneck\.(input|attention)\.dense": {
+        "bond": 44,
+        "style": "mpop",
+    },
+}
+"""One for MobileBERT: two of the three projections of a layer are MPOs, the third and the pooler stay dense."""
 
 
 def on_meta(name: str) -> nn.Module:
@@ -148,6 +159,22 @@ def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
         return getattr(transformers, auto).from_config(config, attn_implementation="eager")
 
 
+def config_of(name: str) -> Any:
+    """Of a released model, as transformers has it."""
+    import transformers
+
+    kind, changes = _SHAPES[name]
+    return getattr(transformers, kind).config_class(**changes)
+
+
+def depth_of(name: str) -> int:
+    """Layers of a released model, those of encoder and decoder together."""
+    config = config_of(name)
+    if config.model_type == "t5":
+        return config.num_layers + config.num_decoder_layers
+    return config.encoder_layers + config.decoder_layers if config.model_type == "bart" else config.num_hidden_layers
+
+
 @cache
 def dense(name: str) -> float:
     """#To of a released model."""
@@ -157,50 +184,16 @@ def dense(name: str) -> float:
 @cache
 def mpop(name: str, plan: str = "full", freeze: bool = True) -> tuple[float, float]:
     """(#Pr, #To) of a model whose matrices are MPOs. plan: "full" bonds, MPOP's "released" caps, or those of Table 4,
-    "bert" and "distilbert".
+    "bert", "distilbert" and "mobilebert".
     """
     from ..surgery import freeze_central, to_mpo, trainable_report
     from ..surgery_plans import MPOP_RELEASED
 
-    plans = {"full": (), "released": (MPOP_RELEASED,), "bert": (BERT_CAPS,), "distilbert": (DISTIL_CAPS,)}
+    fitted = {"bert": (BERT_CAPS,), "distilbert": (DISTIL_CAPS,), "mobilebert": (MOBILE_CAPS,)}
+    plans = {"full": (), "released": (MPOP_RELEASED,), **fitted}
     model = to_mpo(on_meta(name), *plans[plan], progress=False)
     report = trainable_report(freeze_central(model) if freeze else model)
     return report.trainable / MILLION, report.total / MILLION
-
-
-@cache
-def trained_at(name: str, total: float, also: str = "") -> tuple[float, float]:
-    """(least, most) #Pr of a model of a given #To, within 0.05, whose word embedding, attention and FFN are MPOs with
-    one cap for each of the three: over all caps, every second one.
-
-    also: the ends of paths of further matrices, cut as the FFN's are. Raises LedgerError where no caps give the size.
-    """
-    from ..plans import make_plan
-    from ..surgery_plans import ATTENTION, EMBEDDING, FAMILIES, FFN, POOLER
-
-    model = on_meta(name)
-    ends = FAMILIES[model.config.model_type]
-    kinds = ((ends[EMBEDDING],), (ends[ATTENTION], ends.get(POOLER, "")), (ends[FFN], also))
-    rest, found = sum(parameter.numel() for parameter in model.parameters()), []
-    for axis, patterns in enumerate(kinds):
-        wanted = re.compile(rf"(?:^|\.)(?:{'|'.join(filter(None, patterns))})$")
-        shapes = Counter(tuple(m.weight.shape) for path, m in model.named_modules() if wanted.search(path))
-        rest -= sum(math.prod(shape) * times for shape, times in shapes.items())
-        plans = {make_plan(shape, n=5, style="mpop"): times for shape, times in shapes.items()}
-        sizes = []
-        for cap in range(2, 1 + max(max(plan.full_bonds) for plan in plans), 2):
-            centres = everything = 0
-            for plan, times in plans.items():
-                bonds = [min(cap, bond) for bond in plan.full_bonds]
-                centres += times * math.prod(plan.core_shape(plan.centre, bonds))
-                everything += times * plan.parameters(bonds)
-            sizes.append((everything - centres, everything))
-        found.append(torch.tensor(sizes, dtype=torch.float64).reshape(*(-1 if k == axis else 1 for k in range(3)), 2))
-    trained, in_all = ((rest + sum(found)) / MILLION).unbind(-1)  # each (caps, caps, caps)
-    fits = trained[(in_all - total).abs() < 0.05]
-    if not len(fits):
-        raise LedgerError(f"no caps leave {name} {total:g} M parameters; it has {float(in_all.min()):.1f} M or more.")
-    return float(fits.min()), float(fits.max())
 
 
 @cache

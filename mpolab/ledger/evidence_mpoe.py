@@ -127,12 +127,6 @@ def _more_experts() -> list[Line]:
     ]
 
 
-def _routers() -> list[Line]:
-    """Of T5-base with four experts, which has the printed size."""
-    added = counts.moe("t5-base", "mpoe", 4) - counts.moe("t5-base", "mpoe", 4, routers=False)
-    return [Line("numbers of the routers, with four experts:", f"{1e6 * added:,.0f}", added == 0)]
-
-
 def _every_task() -> list[Line]:
     averaged = table("mpoe-tab2").averaged
     lines = above("mpoe-tab2", "+MPOE", "Hyperformer", averaged)
@@ -213,6 +207,7 @@ EVIDENCE = {
     ),
     "mpoe-eq4-probability": Arithmetic(formulas.share_of_updates, "it is the probability that an update is discarded"),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),
+    "mpoe-alg1-cost": Arithmetic(formulas.cost_of_sharing, "numbers are saved, and work is added"),
     "mpoe-fig2-ratio": Arithmetic(formulas.ratio_of_sharing),
     "mpoe-fig2-more-experts": Arithmetic(formulas.ratio_with_more_experts),
     "mpoe-fig2-gamma": Arithmetic(formulas.gamma_of, "it is that of the central one to the auxiliary ones"),
@@ -287,7 +282,6 @@ EVIDENCE = {
         ],
         "four experts make it, and the text has eight",
     ),
-    "mpoe-tab2-components": Arithmetic(_routers, "each block has one, and T5 has none"),
     "mpoe-tab2-dense": Compared(
         ((one("experts-together-mpoe"), one("experts-together-dense")),), "higher", "mean of four tasks: MPOE - dense"
     ),
@@ -311,6 +305,11 @@ EVIDENCE = {
             for m in (3, 5, 7, 9)
         ],
         "the first agrees, the others are near",
+    ),
+    "mpoe-tab4-variants": Arithmetic(
+        lambda: [
+            formulas.distinct("variants, text and table:", 3, sum("MPOE" in row for row in table("mpoe-tab4").rows))
+        ]
     ),
     "mpoe-tab4-same-model": Arithmetic(
         lambda: [

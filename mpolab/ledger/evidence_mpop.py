@@ -91,16 +91,23 @@ def _over_fitted() -> list[Line]:
     ]
 
 
-def _of_mobile() -> list[Line]:
-    """What can train where 15.4 M are left in all, with the projections between MobileBERT's two widths dense, and as
-    MPOs.
-    """
-    trained, total = (printed("mpop-tab4", "MPOP_M", column) for column in ("#Pr", "#To"))
+def _fitted(row: str, name: str, plan: str = "") -> list[Line]:
+    """#Pr and #To at caps that were looked for until they gave the print. plan: of `counts.mpop`, by default `name`."""
+    about = "at caps that were fitted to it, trained", "in all"
+    return [
+        _counted(what, "mpop-tab4", row, column, size)
+        for what, column, size in zip(about, ("#Pr", "#To"), counts.mpop(name, plan or name))
+    ]
+
+
+def _same_architecture() -> list[Line]:
+    """Heads and width of the embedding of the four released models."""
     lines = []
-    for about, also in (("dense", ""), ("as MPOs", counts.BOTTLENECKS)):
-        least, most = counts.trained_at("mobilebert", total, also)
-        lines.append(Line(f"projections {about}, of {total:g} M trained:", f"{least:.2f} to {most:.2f} M",
-                          least - 0.05 < trained < most + 0.05))  # fmt: skip
+    for about, name in (("ALBERT", "albert-base"), ("BERT", "bert-base"), ("DistilBERT", "distilbert"),
+                        ("MobileBERT", "mobilebert")):  # fmt: skip
+        config = counts.config_of(name)
+        found = config.num_attention_heads, getattr(config, "embedding_size", config.hidden_size)
+        lines.append(Line(f"{about}:", f"{found[0]} heads, embedding {found[1]} wide", found == (12, 768)))
     return lines
 
 
@@ -154,6 +161,7 @@ def _accuracies() -> list[Line]:
 
 EVIDENCE = {
     "mpop-eq1-exact": Arithmetic(formulas.rebuilding),
+    "mpop-eq1-change": Arithmetic(formulas.reach_of_a_change, "one number reaches some rows and columns"),
     "mpop-eq2-bonds": Arithmetic(formulas.bonds_needed),
     "mpop-eq2-middle": Arithmetic(formulas.bonds_in_the_middle),
     "mpop-eq2-centre": Arithmetic(formulas.most_in_the_centre),
@@ -161,8 +169,11 @@ EVIDENCE = {
         formulas.printed_range, "it adds up the smallest values, more of them the less is cut, so it is no bound"
     ),
     "mpop-eq4-bound": Arithmetic(formulas.tight_range),
+    "mpop-eq4-squares": Arithmetic(formulas.sum_of_squares, "the root is missing"),
     "mpop-eq5-counts": Arithmetic(formulas.ratio_counts),
-    "mpop-eq5-error": Arithmetic(formulas.error_over_ratio),
+    "mpop-eq5-error": Arithmetic(
+        formulas.error_over_ratio, "with one cap it is so, but numbers can be spent where they help less"
+    ),
     "mpop-eq6-grows": Arithmetic(
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
@@ -213,11 +224,12 @@ EVIDENCE = {
     ),
     "mpop-tab2-tucker": Arithmetic(formulas.mpo_beside_tucker),
     "mpop-tab2-svd": Arithmetic(formulas.svd_is_mpo),
-    "mpop-tab2-cpd": Arithmetic(formulas.cpd_is_tucker),
     "mpop-tab3-averages": Arithmetic(averages("mpop-tab3", "Score"), "the means of the rows as printed"),
     "mpop-tab3-wnli": Arithmetic(lambda: [number("40 of 71 rows:", printed("mpop-tab3", "MPOP", "WNLI"), 4000 / 71)]),
+    "mpop-tab3-architecture": Arithmetic(_same_architecture, "ALBERT and MobileBERT as released have others"),
     "mpop-tab3-count-albert": Arithmetic(
-        lambda: [_counted("", "mpop-tab3", "ALBERT_rep", "#To", counts.dense("albert-base"))]
+        lambda: [number("", printed("mpop-tab3", "ALBERT_rep", "#To"), counts.dense("albert-base"), cut=False)],
+        "cut off where the sizes beside it are rounded",
     ),
     "mpop-tab3-count-full": Arithmetic(
         lambda: [_counted("", "mpop-tab3", "MPOP_full", "#To", counts.mpop("albert-base")[1])]
@@ -260,29 +272,9 @@ EVIDENCE = {
         ],
         "MobileBERT as released, with its classifier",
     ),
-    "mpop-tab4-count": Arithmetic(
-        lambda: [
-            _counted(
-                "at caps that were fitted to it, trained",
-                "mpop-tab4",
-                "MPOP_B",
-                "#Pr",
-                counts.mpop("bert-base", "bert")[0],
-            ),
-            _counted("in all", "mpop-tab4", "MPOP_B", "#To", counts.mpop("bert-base", "bert")[1]),
-        ]
-    ),
-    "mpop-tab4-count-distil": Arithmetic(
-        lambda: [
-            _counted(about, "mpop-tab4", "MPOP_D", column, size)
-            for about, column, size in zip(
-                ("at caps that were fitted to it, trained", "in all"),
-                ("#Pr", "#To"),
-                counts.mpop("distilbert", "distilbert"),
-            )
-        ]
-    ),
-    "mpop-tab4-count-mobile": Arithmetic(_of_mobile, "neither comes to it, with one cap for each kind"),
+    "mpop-tab4-count": Arithmetic(lambda: _fitted("MPOP_B", "bert-base", "bert")),
+    "mpop-tab4-count-distil": Arithmetic(lambda: _fitted("MPOP_D", "distilbert")),
+    "mpop-tab4-count-mobile": Arithmetic(lambda: _fitted("MPOP_M", "mobilebert")),
     "mpop-tab4-rte": Compared(
         tuple((one(f"mpop-rte-squeezed{end}"), one(f"mpop-rte-full{end}")) for end in ENDS),
         "higher",

@@ -14,13 +14,17 @@ import torch
 from ..cost import table_2
 from ..gradient_mask import GradientMask
 from ..mpo import MPO
-from ..plans import make_plan
+from ..papers import printed
+from ..plans import Plan, make_plan
 from . import counts
 from .arithmetic import Line, number
 from .counts import MILLION
 
 EXACTLY = 1e-12
 """Relative Frobenius error of a float64 matrix that is rebuilt from its tensors."""
+
+SOURCE_CENTRE = 0.5
+"""Of the scalar model: the appendix wants it positive and below 1."""
 
 FFN, ATTENTION, EMBEDDING = (3072, 768), (768, 768), (30000, 128)
 
@@ -59,15 +63,15 @@ def bonds_needed() -> list[Line]:
 
 
 def bonds_in_the_middle() -> list[Line]:
-    """That the bonds of the authors' plans rise to the centre and fall after it."""
+    """That the bonds of the authors' plans rise to one beside the central tensor and fall after it."""
     lines = []
     for name, shape in (("FFN", FFN), ("attention", ATTENTION), ("embedding", EMBEDDING)):
-        bonds = make_plan(shape, n=5, style="mpop").full_bonds
+        plan = make_plan(shape, n=5, style="mpop")
+        bonds = list(plan.full_bonds)
         top = bonds.index(max(bonds))
-        rises = list(bonds[: top + 1]) == sorted(bonds[: top + 1]) and list(bonds[top:]) == sorted(
-            bonds[top:], reverse=True
-        )
-        lines.append(Line(name, "-".join(map(str, bonds[1:-1])), rises))
+        rises = bonds[: top + 1] == sorted(bonds[: top + 1]) and bonds[top:] == sorted(bonds[top:], reverse=True)
+        beside = top in (plan.centre, plan.centre + 1)  # of a core k the bonds are k and k + 1
+        lines.append(Line(name, "-".join(map(str, bonds[1:-1])), rises and beside))
     return lines
 
 
@@ -80,18 +84,25 @@ def most_in_the_centre() -> list[Line]:
     return lines
 
 
+def _falls_outwards(plan: Plan) -> tuple[bool, list[int]]:
+    """(whether cores become smaller from the middle outwards, their sizes), at full bonds."""
+    sizes = [math.prod(plan.core_shape(k, plan.full_bonds)) for k in range(plan.n)]
+    left, right = sizes[plan.centre :: -1], sizes[plan.centre :]
+    return all(a > b for side in (left, right) for a, b in pairwise(side)), sizes
+
+
 def largest_in_the_middle() -> list[Line]:
-    """That cores become smaller from the middle outwards, for MPOBERT's matrices and numbers of tensors."""
-    lines = []
-    for shape in (ATTENTION, FFN, (1024, 1024), (4096, 1024)):
-        falls = []
-        for n in (3, 5, 7, 9):
-            plan = make_plan(shape, n=n, style="mpobert")
-            sizes = [math.prod(plan.core_shape(k, plan.full_bonds)) for k in range(n)]
-            left, right = sizes[plan.centre :: -1], sizes[plan.centre :]
-            falls.append(all(a > b for side in (left, right) for a, b in pairwise(side)))
-        lines.append(Line(f"{shape[0]} x {shape[1]}, n = 3, 5, 7, 9:", f"{sum(falls)} of {len(falls)}", all(falls)))
-    return lines
+    """Of MPOBERT's matrices and numbers of tensors, and of one of these matrices with other factors."""
+    plans = [make_plan(shape, n=n, style="mpobert") for shape in (ATTENTION, FFN, (1024, 1024), (4096, 1024))
+             for n in (3, 5, 7, 9)]  # fmt: skip
+    falls = sum(_falls_outwards(plan)[0] for plan in plans)
+    factors = (8, 6, 4, 2, 2)
+    other, sizes = _falls_outwards(make_plan(ATTENTION, rows=factors, cols=factors))
+    return [
+        Line("balanced factors of four matrices, n = 3, 5, 7, 9:", f"{falls} of {len(plans)}", falls == len(plans)),
+        Line(f"768 x 768 with the factors {', '.join(map(str, factors))}: cores of",
+             ", ".join(f"{size:,}" for size in sizes), other),
+    ]  # fmt: skip
 
 
 @cache
@@ -119,11 +130,18 @@ def tight_range() -> list[Line]:
 
 
 def error_over_ratio() -> list[Line]:
-    """Bonds of one matrix that are cut less and less."""
-    shown = [f"{mpo.error():.4f} at rho = {mpo.ratio:.3g}" for _, mpo in _cuts()]
-    ratios, errors = ([value(mpo) for _, mpo in _cuts()] for value in (lambda m: m.ratio, lambda m: m.error()))
-    falls = ratios == sorted(ratios) and errors == sorted(errors, reverse=True)
-    return [Line("a Gaussian 768 x 3072 matrix, relative error", ", ".join(shown), falls)]
+    """Bonds of one matrix that are cut less and less, and two other ways to cut a matrix."""
+    cuts = [(mpo.ratio, mpo.error()) for _, mpo in _cuts()]
+    W = MPO.decompose(_gaussian())
+    even, uneven = ((cut.ratio, cut.error()) for cut in (W.truncate(bond=4), W.truncate(bond=[4, 16, 1, 1])))
+    return [
+        Line(about, ", ".join(f"{error:.2f} at rho = {ratio:.3g}" for ratio, error in found),
+             found == sorted(found) and [error for _, error in found] == sorted((e for _, e in found), reverse=True))
+        for about, found in (
+            ("768 x 3072, one cap on all bonds, relative error", cuts),
+            ("48 x 60, bonds 4-4-4-4 and 4-16-1-1,", [even, uneven]),
+        )
+    ]  # fmt: skip
 
 
 def ratio_counts() -> list[Line]:
@@ -135,6 +153,38 @@ def ratio_counts() -> list[Line]:
         Line("96 x 96, bonds 8:", f"{mpo.ratio:.3f}", math.isclose(mpo.ratio, stored)),
         Line("an FFN matrix at full bonds:", f"{plan.ratio(plan.full_bonds):.2f}", plan.ratio(plan.full_bonds) > 1),
     ]
+
+
+def sum_of_squares() -> list[Line]:
+    """The sentence behind eq. 4, which has the root: a matrix of norm 1, its error, and the sum of the squares."""
+    mpo = MPO.decompose(_gaussian(96, 96))
+    lines = []
+    for bond in (4, 20):
+        cut = mpo.truncate(bond=bond)
+        lines.append(Line(f"bonds {bond}: error {cut.error():.2f} of the norm, sum of the squares",
+                          f"{cut.bound() ** 2:.2f}", cut.error() <= cut.bound() ** 2))  # fmt: skip
+    return lines
+
+
+def reach_of_a_change() -> list[Line]:
+    """Which share of a matrix changes with one number of an auxiliary tensor, and with all numbers of one."""
+    W = _gaussian(96, 96)
+    cores = list(MPO.decompose(W).cores)
+    before = MPO.from_cores(cores).to_matrix()
+    rounding = 1e-12 * float(before.abs().max())
+    shares = {"one number": [], "all numbers": []}
+    for k in range(len(cores)):
+        if k == len(cores) // 2:
+            continue
+        for what, found in shares.items():
+            changed = [core.clone(memory_format=torch.contiguous_format) for core in cores]
+            changed[k].view(-1)[slice(0, 1) if what == "one number" else slice(None)] *= 1.5
+            found.append(float(((MPO.from_cores(changed).to_matrix() - before).abs() > rounding).double().mean()))
+    return [
+        Line(f"{what} of an auxiliary tensor: of the entries", f"{100 * min(found):.1f} to {100 * max(found):.1f} %",
+             min(found) > 0.99)
+        for what, found in shares.items()
+    ]  # fmt: skip
 
 
 def entropies() -> list[Line]:
@@ -211,18 +261,6 @@ def time_over_n() -> list[Line]:
     return lines
 
 
-def cpd_is_tucker() -> list[Line]:
-    """A CPD of rank 4 with three legs beside Tucker with the same factors and a core of ones on its superdiagonal."""
-    rank = 4
-    A, B, C = (_gaussian(size, rank, seed=k) for k, size in enumerate((6, 8, 10)))  # each (leg, rank)
-    core = torch.zeros(rank, rank, rank, dtype=torch.float64)
-    core[range(rank), range(rank), range(rank)] = 1
-    cpd = torch.einsum("ar,br,cr->abc", A, B, C)
-    tucker = torch.einsum("ax,by,cz,xyz->abc", A, B, C, core)
-    gap = float((cpd - tucker).norm() / cpd.norm())
-    return [Line("with such a core the two tensors", "agree" if gap < EXACTLY else "differ", gap < EXACTLY)]
-
-
 def memory_of_tucker() -> list[Line]:
     """Of BERT's embedding with five legs, in numbers: the core at the largest ranks that it can have, and as Table 2
     counts it, d^n, at MPOP's smallest cap.
@@ -268,6 +306,35 @@ def scalar_update() -> list[Line]:
              getattr(last, part) <= 1.1 * getattr(first, part))
         for part in ("auxiliary", "centre")
     ]  # fmt: skip
+
+
+def _scaled(depth: int) -> tuple[float, float]:
+    """(u = v, theta) of Corollary A.2's scalar model with the centre 0.5."""
+    u = (2 * depth) ** -0.25
+    return u, u * SOURCE_CENTRE * u
+
+
+def scalar_bound() -> list[Line]:
+    """Theorem A.1 in eq. 5's own model, x_1 = 1: every number a millionth larger; the change of F and the sum."""
+    lines, step = [], 1e-6
+    for depth in (3, 12, 48):
+        u, theta = _scaled(depth)
+        changed = (u + step) * (SOURCE_CENTRE + step) * (u + step)
+        F, after = (((1 + t) / math.sqrt(1 + t**2)) ** depth for t in (theta, changed))
+        bound = depth * step * (2 * SOURCE_CENTRE * u + u * u)
+        lines.append(Line(f"{depth} layers: change / bound", f"{(after - F) / bound:.2f}", after - F <= bound))
+    return lines
+
+
+def last_derivative() -> list[Line]:
+    """Of a sub-layer by its weight, eq. 8 with x = 1, beside what the proof of the corollary has for it, theta."""
+    ratios = {}
+    for depth in (3, 48):
+        _, theta = _scaled(depth)
+        ratios[depth] = theta / ((1 - theta) / (1 + theta**2) ** 1.5)
+    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios.values())
+    alike = max(ratios.values()) <= 1.1 * min(ratios.values())
+    return [Line("theta_N / eq. 8 at 3 and 48 layers, alike if both are of one size:", shown, alike)]
 
 
 def _last_query(init: str, n: int, depth: int) -> torch.Tensor:
@@ -364,21 +431,52 @@ def ratio_of_sharing() -> list[Line]:
 
 
 def ratio_with_more_experts() -> list[Line]:
-    """(n + gamma) / (n (gamma + 1)) at the printed gamma."""
-    ratios = [(n + 12) / (n * 13) for n in (8, 16, 32, 64)]
+    """T5-base with experts that share centres, by T5-base with separate ones: all parameters, counted."""
+    ratios = [counts.moe("t5-base", "mpoe", n) / counts.moe("t5-base", "switch", n) for n in (4, 8, 16, 32)]
     shown = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    return [Line("n = 8, 16, 32, 64:", shown, ratios == sorted(ratios, reverse=True))]
+    return [Line("T5-base, n = 4, 8, 16, 32:", shown, ratios == sorted(ratios, reverse=True))]
 
 
 def adapters() -> list[Line]:
-    """L r (d_in + d_out) for query, key, value and attention output of MPOBERT12, beside what a rank adds to it."""
-    without = counts.mpobert("mpobert-12")
+    """L r d_total beside what a rank adds to MPOBERT12 by Tables 4 and 5, and to this package's."""
+    without = printed("mpobert-tab4", "w/o Adapter", "#To")
     lines = []
-    for rank in (4, 8, 64):
-        added, by_formula = counts.mpobert("mpobert-12", adapter_rank=rank) - without, 4 * 12 * rank * (768 + 768)
-        agrees = math.isclose(added * MILLION, by_formula)
-        lines.append(Line(f"rank {rank}:", f"{added:.3f} M, by the formula {by_formula / MILLION:.3f} M", agrees))
+    for rank in (8, 64):
+        by_formula = 12 * rank * (768 + 768) / MILLION
+        by_print = printed("mpobert-tab5", str(rank), "#To") - without
+        counted = counts.mpobert("mpobert-12", adapter_rank=rank) - counts.mpobert("mpobert-12")
+        lines.append(Line(f"rank {rank}:", f"{by_formula:.2f} M, by the tables {by_print:.1f}, counted {counted:.2f}",
+                          abs(by_formula - by_print) < 0.1))  # fmt: skip
     return lines
+
+
+def cost_of_rebuilding() -> list[Line]:
+    """Of all matrices of a layer once, beside the tokens of an update on one of eight devices: 512 rows."""
+    from ..mpobert_config import MATRICES, MPOBertConfig
+    from ..rebuild import rebuild_flops
+
+    config, tokens = MPOBertConfig.preset("mpobert-48"), 512 * 128
+    shapes = [config.shape(matrix) for matrix in MATRICES]
+    plans = [make_plan(shape, n=5, style="mpobert") for shape in shapes]
+    rebuilt = sum(rebuild_flops(plan, plan.full_bonds) for plan in plans)
+    share = rebuilt / (rebuilt + 2 * tokens * sum(math.prod(shape) for shape in shapes))
+    return [Line(f"MPOBERT48, {tokens:,} tokens at once: of the multiply-adds", f"{100 * share:.1f} %", share < 0.1)]
+
+
+def cost_of_sharing(tokens: int = 4096) -> list[Line]:
+    """Eight experts of T5-base's FFN, forward: numbers that are stored, and multiply-adds of so many tokens."""
+    from ..rebuild import rebuild_flops
+
+    plan, experts = make_plan(FFN, n=5, style="mpop"), 8
+    centre, auxiliary = counts.core_sizes(FFN, "mpop")
+    stored = (centre + experts * auxiliary) / MILLION, experts * math.prod(FFN) / MILLION
+    dense = tokens * math.prod(FFN) / 1e9
+    work = dense + experts * rebuild_flops(plan, plan.full_bonds) / 2e9, dense
+    return [
+        Line("million numbers of a matrix, shared and separate:", f"{stored[0]:.1f} and {stored[1]:.1f}",
+             stored[0] < stored[1]),
+        Line(f"billion multiply-adds of {tokens:,} tokens:", f"{work[0]:.1f} and {work[1]:.1f}", work[0] < work[1]),
+    ]  # fmt: skip
 
 
 def distinct(what: str, first: float, second: float) -> Line:

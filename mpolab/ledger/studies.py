@@ -291,6 +291,10 @@ def masked_with(probability: float) -> str:
     return f"p_b = {probability:g}"
 
 
+COMPUTED = "p_b = 0.5, computed and discarded"
+"""Another one: what a tensor's gradient costs is spent, and its update is left out."""
+
+
 def accelerations(path: Path) -> dict[str, Any]:
     """A study of ways to make a step, by benchmarks/acceleration_study.py or mask_study.py.
 
