@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pytest
 import torch
 
 from mpolab import papers
-from mpolab.errors import LedgerError
-from mpolab.ledger import counts
-from mpolab.mpo import MPO
+from mpolab.ledger import counts, formulas
 from mpolab.plans import make_plan
 
 
@@ -28,40 +25,43 @@ def test_of_a_matrix_that_is_cut_hard_the_auxiliary_tensors_hold_more():
     assert centre == 16 * 32 * 16 < plan.parameters(bonds) - centre
 
 
-def test_the_dearer_way_to_spend_numbers_on_bonds_can_be_the_worse_one():
-    assert "dearer" in note("mpop-eq5-error")
-    W = torch.randn(48, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    even, uneven = (MPO.decompose(W).truncate(bond=bonds) for bonds in ([4, 4, 4, 4], [4, 16, 1, 1]))
-    assert uneven.ratio > 1.3 * even.ratio and uneven.error() > even.error() + 0.05
+@pytest.mark.parametrize(
+    ("id", "caps"), [("mpop-tab4-count-distil", counts.DISTIL_CAPS), ("mpop-tab4-count-mobile", counts.MOBILE_CAPS)]
+)
+def test_caps_that_were_fitted(id, caps):
+    found = [str(rule["bond"]) for rule in caps.values() if rule]
+    assert f"caps of {', '.join(found[:-1])} and {found[-1]}" in note(id) and "others fit as well" in note(id)
 
 
-def test_caps_of_distilbert():
-    caps = [str(rule["bond"]) for rule in counts.DISTIL_CAPS.values() if rule]
-    assert f"caps of {' and '.join(caps)}" in note("mpop-tab4-count-distil")
+@pytest.mark.parametrize(("name", "table", "near"), [
+    (
+        "distilbert", counts.DISTIL_CAPS,
+        {"word_embeddings": 765, r"attention\.(q|k|v|out)_lin": 40, r"ffn\.lin[12]": 208},
+    ),
+    ("mobilebert", counts.MOBILE_CAPS, {"word_embeddings": 192}),
+])  # fmt: skip
+def test_others_fit_as_well(monkeypatch, name, table, near):
+    printed = {"distilbert": (4.0, 43.4), "mobilebert": (4.4, 15.4)}[name]
+    before = counts.mpop(name, name)
+    for pattern, bond in near.items():
+        monkeypatch.setitem(table, pattern, {**table[pattern], "bond": bond})
+    other = counts.mpop.__wrapped__(name, name)
+    assert other != before
+    assert all(round(size, 1) == wanted for size, wanted in zip(other, printed))
 
 
-def test_with_one_projection_in_three_dense_mobilebert_comes_near():
-    (near,) = re.findall(r"dense, ([\d.]+) M", note("mpop-tab4-count-mobile"))
-    for also in (r"bottleneck\.(input|attention)\.dense", r"bottleneck\.input\.dense|output\.bottleneck\.dense"):
-        least, most = counts.trained_at("mobilebert", 15.4, also)
-        assert f"{most:.1f}" == near and least < 4.2 < most < 4.35
+def test_with_the_sum_over_attention_the_adapters_are_what_is_counted():
+    assert "four matrices" in note("mpobert-eq1-adapter")
+    added = counts.mpobert("mpobert-12", adapter_rank=8) - counts.mpobert("mpobert-12")
+    assert added * 1e6 == pytest.approx(4 * 12 * 8 * (768 + 768))
 
 
-def test_the_range_of_what_trains_holds_a_model_that_was_made():
-    """At caps of 100, 30 and 30 by surgery; and the range is empty above the full bonds."""
-    from mpolab.surgery import freeze_central, to_mpo, trainable_report
-
-    rules = {
-        "word_embeddings": {"bond": 100},
-        r"attention\.(self\.(query|key|value)|output\.dense)|pooler\.dense": {"bond": 30},
-        r"(layer|ffn)\.\d+\.(intermediate|output)\.dense": {"bond": 30},
-    }
-    model = to_mpo(counts.on_meta("mobilebert"), rules, progress=False)
-    report = trainable_report(freeze_central(model))
-    least, most = counts.trained_at("mobilebert", report.total / 1e6)
-    assert least <= report.trainable / 1e6 <= most < least + 1
-    with pytest.raises(LedgerError, match="no caps leave mobilebert 2 M"):
-        counts.trained_at("mobilebert", 2)
+def test_the_change_of_the_scalar_model_is_that_of_eq_5s_derivative():
+    """Beside `formulas.scalar_bound`, which takes a difference: F (1 - t) / ((1 + t) (1 + t^2)) times the sum."""
+    for line, depth in zip(formulas.scalar_bound(), (3, 12, 48), strict=True):
+        t = 0.5 * (2 * depth) ** -0.5
+        F = ((1 + t) / math.sqrt(1 + t * t)) ** depth
+        assert line.ours == f"{F * (1 - t) / ((1 + t) * (1 + t * t)):.2f}"
 
 
 def test_a_tucker_core_holds_as_much_as_the_matrix_and_gives_it_back():
