@@ -878,8 +878,8 @@ def test_items_show_their_rows(rows):
     wanted = [row for item in ("mpop-fig2", "mpoe-tab3") for row in rows if row.item == item]
     assert list(shown.rows) == wanted and len(wanted) > 4
     assert repr(shown) == pages.plain(wanted) and shown._repr_html_().count("<tr id=") == len(wanted)
-    few = ledger.verdicts_on("mpop-fig2-plans", "mpop-eq1", results=ROOT / "results").rows
-    assert [row.id for row in few] == ["mpop-fig2-plans", "mpop-eq1-exact"]
+    few = ledger.verdicts_on("mpop-fig2-plans", "mpop-alg1", results=ROOT / "results").rows
+    assert [row.id for row in few] == ["mpop-fig2-plans", "mpop-alg1-exact"]
     with pytest.raises(UnknownNameError, match="mpop-fig2"):
         ledger.verdicts_on("mpop-fig22")
 

@@ -35,11 +35,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Count:
-    """A size, counted. of: what is counted, in words. million: does it. decimals: of the print, as `number` has it."""
+    """A size, counted. of: what is counted, in words. million: does it. decimals, cut: of the print, as `number` has
+    them.
+    """
 
     of: str
     million: Callable[[], float]
     decimals: int = 0
+    cut: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,14 @@ class OurRow:
 @dataclass(frozen=True)
 class Filled:
     """A grid with its numbers. scale, seeds: of the records; None and empty without any. data: column -> its rows in
-    words, "400 + 500" = to learn from and reported.
+    words, "400 + 500" = to learn from and reported. least: the fewest seeds of a cell.
     """
 
     rows: tuple[OurRow, ...]
     scale: str | None
     seeds: tuple[int, ...]
     data: Mapping[str, str]
+    least: int = 0
 
 
 def fill(grid: Grid, results: Path) -> Filled:
@@ -161,7 +165,8 @@ def fill(grid: Grid, results: Path) -> Filled:
     for (_, again, column), cell in cells.items():
         if not again:
             data.setdefault(column, _rows_of(cell[0], column, grid.places[column]))
-    return Filled(tuple(rows), scale if cells else None, tuple(sorted({record.seed for record in records})), data)
+    seeds = tuple(sorted({record.seed for record in records}))
+    return Filled(tuple(rows), scale if cells else None, seeds, data, min(map(len, cells.values()), default=0))
 
 
 def _cells(grid: Grid, scale: str, results: Path) -> Iterator[tuple[tuple[str, bool, str], list[Record]]]:
@@ -186,7 +191,7 @@ def _row(grid: Grid, name: str, again: bool, cells: Mapping[str, list[Record]], 
             means = [mean(values[column][seed] for column in averaged) for seed in seeds]
             scores[grid.average] = _score(means, len(averaged))
     counted = {
-        column: number("", grid.printed.rows[name][column], _million(count), count.decimals)
+        column: number("", grid.printed.rows[name][column], _million(count), count.decimals, count.cut)
         for column, count in beside.counted.items()
         if not again
     }

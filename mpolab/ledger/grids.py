@@ -93,7 +93,8 @@ def _both(grid: Grid, filled: Filled) -> str:
     name = label(item_of(grid.table))
     seeds = ""
     if filled.scale:
-        seeds = f", scale {filled.scale}, seeds {' '.join(map(str, filled.seeds))}: mean ± standard deviation"
+        fewer = f" ({filled.least} of them in some cells)" if filled.least < len(filled.seeds) else ""
+        seeds = f", scale {filled.scale}, seeds {' '.join(map(str, filled.seeds))}{fewer}: mean ± standard deviation"
     columns = [*grid.printed.columns, *grid.more]
     rows = [_tr(_our_head(row), [_our_cell(row, column, grid) for column in columns], row.again) for row in filled.rows]
     ours = _table(f"{name}, ours", f"Ours{seeds}", columns, rows)

@@ -127,7 +127,7 @@ def item_costs(item: str, progress: bool = False) -> list[tuple[str, Cost]]:
     first = [RECIPES[name] for name in recipes_of(item, remedies=False)]
     large = [at_printed_size(each.name, item) for each in first if _has_printed_size(each)]
     if large:
-        found.append(("its recipes with the paper's models", cost_of(large, "paper", progress)))
+        found.append(("its recipes with the paper's models, without remedies", cost_of(large, "paper", progress)))
     if item in PRE_TRAININGS:
         found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item], progress)]
     return found

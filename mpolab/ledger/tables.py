@@ -44,8 +44,8 @@ _GENERATED = _on_test(PPL="perplexity", B2="bleu_2", B4="bleu_4")
 # -- sizes -----------------------------------------------------------------------------------------------
 
 
-def _dense(name: str, decimals: int = 0) -> Count:
-    return Count("the model as released", partial(counts.dense, name), decimals)
+def _dense(name: str, decimals: int = 0, cut: bool = True) -> Count:
+    return Count("the model as released", partial(counts.dense, name), decimals, cut)
 
 
 def _mpop(name: str, plan: str, of: str, decimals: tuple[int, int] = (1, 1), freeze: bool = True) -> dict[str, Count]:
@@ -74,10 +74,10 @@ def _total(count: Count) -> dict[str, Count]:
     return {"#To": count}
 
 
-_ALBERT = {column: _dense("albert-base", 1) for column in ("#Pr", "#To")}
+_ALBERT = {column: _dense("albert-base", 1, cut=False) for column in ("#Pr", "#To")}
 _RELEASED = _mpop("albert-base", "released", "the released caps of the bonds", (1, 0))
 _BERT = {column: _dense("bert-base", -1) for column in ("#Pr", "#To")}  # 110 is meant to two digits
-_BERT_12, _ALBERT_12 = _total(_dense("bert-base", -1)), _total(_dense("albert-base"))
+_BERT_12, _ALBERT_12 = _total(_dense("bert-base", -1)), _total(_dense("albert-base", cut=False))
 _MPOBERTS = {
     "MPOBERT12": _total(
         _mpobert("mpobert-12", "with adapters of rank 8 and the heads of pre-training", heads=True, adapter_rank=8)
