@@ -253,6 +253,15 @@ def test_what_is_said_of_accelerations_is_what_was_measured():
     assert [f"{end(times['fused GELU']):.2f}" for end in (min, max)] == ["1.00", "1.16"]
 
 
+def test_how_far_experts_are_apart_is_what_was_measured():
+    for end, said in (("", "12 %"), ("-longer", "21 %")):
+        folder = ROOT / "results" / f"experts-without-sharing{end}"
+        records = [runs.load(folder / f"laptop-seed{seed}.json") for seed in range(3)]
+        apart = [d for record in records for layer in record.extra["routing"][-1]["layers"] for d in layer["distances"]]
+        assert len(apart) == 3 * 4 * 28 and f"{100 * sum(apart) / len(apart):.0f} %" == said
+        assert said in ALTHOUGH["mpoe-fig2-similar"] and said in FINDINGS["mpoe-fig2-apart"]
+
+
 def test_what_is_said_of_the_masks_cost_is_what_was_measured():
     ways = [masked_with(p) for p in (0.25, 0.5, 0.75, 1.0)]
     times = {way: times_as_fast(way)(ROOT / "results" / MASK_FILE)[0] for way in (*ways, COMPUTED)}

@@ -187,6 +187,17 @@ def apart(recipe: str, second: float | str = 0.5) -> Compared:
     return Compared(((mine, other if isinstance(second, str) else second),), "higher", about, among=among)
 
 
+def similar(recipe: str) -> Compared:
+    """How far apart the matrices of a layer's experts are at the end, as a share of their size: the mean of all pairs
+    of eight experts in four layers, less a quarter.
+    """
+    pairs = tuple(
+        f"extra | routing | -1 | layers | {layer} | distances | {pair}" for layer in range(4) for pair in range(28)
+    )
+    about = "distance of experts as a share of their size - 0.25"
+    return Compared(((Measured((recipe,), pairs), 0.25),), "lower", about, among=("smoke", "laptop"))
+
+
 EVIDENCE = {
     "mpoe-eq4-discard": Arithmetic(
         formulas.zero_gradient, "Adam goes on with its momentum; no gradient at all is meant"
@@ -212,6 +223,7 @@ EVIDENCE = {
     "mpoe-fig2-more-experts": Arithmetic(formulas.ratio_with_more_experts),
     "mpoe-fig2-gamma": Arithmetic(formulas.gamma_of, "it is that of the central one to the auxiliary ones"),
     "mpoe-fig2-same": Arithmetic(formulas.reach_of_auxiliaries, "so many numbers cannot reach every matrix"),
+    "mpoe-fig2-similar": similar("experts-without-sharing"),
     "mpoe-fig2-apart": apart("experts-without-sharing"),
     "mpoe-tab1-averages": Arithmetic(averages(_NLU, decimals=2)),
     "mpoe-tab1-sizes": Arithmetic(

@@ -184,6 +184,10 @@ ALTHOUGH: dict[str, str] = {
     "mpobert-eq1-centres": "The relative error is 0.888 with a neighbour's centre and 0.889 with a random one; after "
     "40 rounds the interval includes zero, behind the best rotations it does not. A gain of a thousandth is too small "
     "to be worth sharing.",
+    "mpoe-fig2-similar": "Experts start as copies and have drifted apart as far as 100 updates took them, 12 % of "
+    "their size, and after 400 it is 21 %: they are similar because they were the same, and the less so, the longer "
+    "they train. That differences of experts lie in the auxiliary tensors does not follow from it, and is a row of "
+    "its own.",
     "mpoe-eq4-cost": "Which updates are discarded is known before a step, so that their gradients need not be "
     "computed, and a step is the cheaper, the more of them there are, up to 11 % where the centres are frozen. "
     "Computed first and discarded then, as eq. 4 has it, only the optimizer's part for a layer's two centres is "

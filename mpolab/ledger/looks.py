@@ -16,7 +16,7 @@ from .again import GROWTH_ALBERT, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
 from .evidence_mpobert import gained
-from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
+from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, similar, writing
 from .evidence_mpop import ENDS, FOUR
 from .studies import (
     COMPUTED,
@@ -182,6 +182,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         ),
         other("mpoe-eq4-cost", "gradients computed before they are discarded", times_as_fast(COMPUTED)),
     ),
+    "mpoe-fig2-similar": (Again("four times the updates", similar("experts-without-sharing-longer")),),
     "mpoe-fig2-apart": (
         Again("the share of a change at random in place of a half", apart("experts-without-sharing", "random")),
     ),

@@ -67,11 +67,18 @@ CLAIMS: tuple[Claim, ...] = (
         "same is another matter",
     ),
     Claim(
+        "mpoe-fig2-similar",
+        "Central tensors of experts that were trained apart are very similar.",
+        says="'the central tensors of different experts [...] are likely to be very similar'",
+        note="the paper calls it a speculation; very similar is taken to be less than a quarter of their size apart; in "
+        "the basis that all start with a central tensor at full bonds is its matrix in other coordinates",
+    ),
+    Claim(
         "mpoe-fig2-apart",
         "Most of what experts learn lies in directions of the auxiliary tensors.",
-        says="'the central tensors of different experts [...] are likely to be very similar'",
-        note="the paper calls it a speculation; directions, to first order, and a half as the threshold are this "
-        "project's reading of it",
+        says="'local auxiliary tensors still enable the experts to capture specific variations or differences'",
+        note="the paper does not say how much of them; directions, to first order, and a half as the threshold are "
+        "this project's reading of it",
     ),
     Claim(
         "mpoe-tab1-averages",
