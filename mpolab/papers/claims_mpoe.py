@@ -70,8 +70,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mpoe-fig2-similar",
         "Central tensors of experts that were trained apart are very similar.",
         says="'the central tensors of different experts [...] are likely to be very similar'",
-        note="the paper calls it a speculation; very similar is taken to be less than a quarter of their size apart; in "
-        "the basis that all start with a central tensor at full bonds is its matrix in other coordinates",
+        note="the paper calls it a speculation; very similar is taken to be less than a quarter of their size apart; "
+        "at full bonds a central tensor is its matrix in other coordinates, which are the same for all at the start",
     ),
     Claim(
         "mpoe-fig2-apart",
