@@ -4,9 +4,10 @@
 
 results/mask_speed.json. Seed k: a feed-forward block drawn with k as eight experts that share central tensors, tokens
 drawn with k, and steps of AdamW with the gradient mask at each p_b; one after the other, round by round, on one core
-(by CPU seconds) or one GPU. As this package trains, the gradient of a tensor that a step masks is not computed; one way
-more computes it and discards it, which saves the optimizer's part alone. A seed's number is the median over rounds of
-the time without a mask, divided by the time with it; above 1 is faster. Each seed begins its rounds with another way.
+(by CPU seconds) or one GPU. As `mpolab.engine` trains in one process, the gradient of a tensor that a step masks is not
+computed; one way more computes it and discards it, as eq. 4 has it, which saves the optimizer's part alone. A seed's
+number is the median over rounds of the time without a mask, divided by the time with it; above 1 is faster. Each seed
+begins its rounds with another way.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Masked:
 
 
 def study(seeds: tuple[int, ...], rounds: int, device: str, sizes: tuple[int, int, int]) -> dict:
+    """The record: for every seed and way the seconds of each round, of STEPS steps. sizes: hidden, inner, tokens."""
     start, found = time.perf_counter(), []
     ways = {BASELINE: (0.0, True)} | {masked_with(p): (p, True) for p in PROBABILITIES} | {COMPUTED: (0.5, False)}
     for seed in seeds:

@@ -88,8 +88,12 @@ class GradientMask:
             raise RoutingError(
                 "the model has no central tensor to mask; make its experts or matrices MPOs first, or give tensors=."
             )
-        mine = {id(tensor) for tensor in self.tensors.values()}
-        self._others = [p for p in model.parameters() if id(p) not in mine]
+        # What stands beside a centre in its own module: in the graph of a loss whenever the centre is.
+        self._beside = {
+            id(module.central): [p for p in module.parameters() if p is not module.central]
+            for module in model.modules()
+            if _owns_a_centre(module)
+        }
         if self.probability == 1 and mode == "skip":
             for tensor in self.tensors.values():
                 tensor.requires_grad_(False)
@@ -104,11 +108,14 @@ class GradientMask:
         """Around the forward and backward passes of a step: what `apply(step)` is to discard is not even computed.
 
         Nothing else changes by it. Not for DDP, which waits for every gradient, nor for a compiled model, which would
-        be compiled anew for every set of tensors. Does nothing with the mode "zero", and where nothing else trains.
+        be compiled anew for every set of tensors. Does nothing with the mode "zero", nor to a tensor beside which no
+        auxiliary one trains, without which a loss might have no gradient at all.
         """
-        held = [tensor for name in self.masked(step) if (tensor := self.tensors[name]).requires_grad]
-        if self.mode != "skip" or not any(p.requires_grad for p in self._others):
-            held = []
+        held = []
+        for tensor in (self.tensors[name] for name in self.masked(step)) if self.mode == "skip" else ():
+            beside = self._beside.get(id(tensor), ())
+            if tensor.requires_grad and any(p.requires_grad for p in beside):
+                held.append(tensor)
         for tensor in held:
             tensor.requires_grad_(False)
         try:

@@ -42,7 +42,7 @@ class MaskCallback(TrainerCallback):
     def around_step(self, args: Any, state: Any, model: nn.Module) -> contextlib.AbstractContextManager[None]:
         """For the passes of step `state.global_step`: see `GradientMask.ahead`."""
         alone = not (distributed.is_available() and distributed.is_initialized())
-        if self.mask is None or not alone or hasattr(model, "_orig_mod"):
+        if self.mask is None or not alone or any(map(_compiled, model.modules())):
             return contextlib.nullcontext()
         return self.mask.ahead(state.global_step)
 
@@ -74,3 +74,8 @@ class MaskCallback(TrainerCallback):
         if self._updates is not None:
             self._updates.remove()
             self._updates = None
+
+
+def _compiled(module: nn.Module) -> bool:
+    """By torch.compile(module), or in place by module.compile()."""
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

@@ -237,7 +237,8 @@ _AGAIN = {
     "-more": {name: ({}, f"{rows:,} training rows at scale laptop") for name, rows in MORE_ROWS.items()},
 }
 
-# Three seeds cannot show less than five to seven points, so what the comparisons rest on has five. Others keep three:
+# With three seeds the intervals reached four to seven points either way, so what the comparisons rest on was given two
+# more, whatever it had come to. Others keep three:
 # the first settings of what was tried again since, and what no comparison's interval turns on.
 _FIVE_SEEDS = {
     "": {"full", "full-mpo", "lfa", "central", "last-1", "last-2", "last-3"},

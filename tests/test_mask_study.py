@@ -46,6 +46,18 @@ def test_ways_of_a_seed_begin_alike_and_seeds_differ(study):
 
 
 @pytest.mark.parametrize("ahead", [True, False])
+def test_gradients_are_computed_or_left_out_as_the_way_says(study, ahead):
+    way = study.Masked(0.5, ahead, 3, "cpu", *SMALL)
+    computed = []
+    for name, tensor in way.mask.tensors.items():
+        tensor.register_hook(lambda grad, name=name: computed.append((way.step, name)))
+    way()
+    everything = {(step, name) for step in range(study.STEPS) for name in way.mask.tensors}
+    masked = {(step, name) for step in range(study.STEPS) for name in way.mask.masked(step)}
+    assert set(computed) == (everything - masked if ahead else everything) and masked
+
+
+@pytest.mark.parametrize("ahead", [True, False])
 @pytest.mark.parametrize(("probability", "least", "most"), [(0.0, 16, 16), (0.5, 1, 15), (1.0, 0, 0)])
 def test_centres_move_by_their_own_updates_only(study, monkeypatch, probability, least, most, ahead):
     """Eight steps, two centres: one moves where the mask leaves it its update, and nowhere else; all others move."""

@@ -254,7 +254,8 @@ def gained(continued: str) -> Compared:
 
 EVIDENCE = {
     "mpobert-eq1-central": Arithmetic(formulas.central_share, "true of the FFN and of a whole layer"),
-    "mpobert-eq1-middle": Arithmetic(formulas.largest_in_the_middle, "true of balanced factors"),
+    "mpobert-eq1-middle": Arithmetic(formulas.largest_in_the_middle),
+    "mpobert-eq1-reach": Arithmetic(formulas.reach_of_a_change),
     "mpobert-eq1-adapter": Arithmetic(formulas.adapters, "a quarter: four matrices of a layer have adapters"),
     "mpobert-eq1-centres": Studied(
         "weights_centres.json",
@@ -285,7 +286,6 @@ EVIDENCE = {
         formulas.text_and_listing, "the listing begins every layer with the same direction, the text with another"
     ),
     "mpobert-alg1-source": Arithmetic(_source, "it is too wide for twelve layers"),
-    "mpobert-alg1-rebuild": Arithmetic(formulas.cost_of_rebuilding),
     "mpobert-tab1-dev-averages": Arithmetic(averages(_DEV), "the means of the rows as printed"),
     "mpobert-tab1-test-averages": Arithmetic(averages(_TEST), "the means of the rows as printed"),
     "mpobert-tab1-lead": Arithmetic(_leads, "BERT's printed average is not the mean of its row"),

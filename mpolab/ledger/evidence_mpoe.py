@@ -12,7 +12,7 @@ from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one
-from .studies import MASK_FILE, Studied, masked_with, times_as_fast
+from .studies import COMPUTED, MASK_FILE, Studied, times_as_fast
 
 _NLU, _NLG = "mpoe-tab1-nlu", "mpoe-tab1-nlg"
 LOSS, PERPLEXITY, BLEU_2 = (f"scores | test | {name}" for name in ("loss", "perplexity", "bleu_2"))
@@ -187,17 +187,6 @@ def apart(recipe: str, second: float | str = 0.5) -> Compared:
     return Compared(((mine, other if isinstance(second, str) else second),), "higher", about, among=among)
 
 
-def similar(recipe: str) -> Compared:
-    """How far apart the matrices of a layer's experts are at the end, as a share of their size: the mean of all pairs
-    of eight experts in four layers, less a quarter.
-    """
-    pairs = tuple(
-        f"extra | routing | -1 | layers | {layer} | distances | {pair}" for layer in range(4) for pair in range(28)
-    )
-    about = "distance of experts as a share of their size - 0.25"
-    return Compared(((Measured((recipe,), pairs), 0.25),), "lower", about, among=("smoke", "laptop"))
-
-
 EVIDENCE = {
     "mpoe-eq4-discard": Arithmetic(
         formulas.zero_gradient, "Adam goes on with its momentum; no gradient at all is meant"
@@ -209,21 +198,20 @@ EVIDENCE = {
     ),
     "mpoe-eq4-cost": Studied(
         MASK_FILE,
-        times_as_fast(masked_with(0.5)),
+        times_as_fast(COMPUTED),
         "python benchmarks/mask_study.py",
         "about five minutes",
         "higher",
-        "a step without the mask, by one with p_b = 0.5, - 1",
+        "a step without the mask, by one with p_b = 0.5 (computed and discarded), - 1",
         both=True,
     ),
     "mpoe-eq4-probability": Arithmetic(formulas.share_of_updates, "it is the probability that an update is discarded"),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),
-    "mpoe-alg1-cost": Arithmetic(formulas.cost_of_sharing, "numbers are saved, and work is added"),
+    "mpoe-alg1-cost": Arithmetic(formulas.numbers_of_sharing),
     "mpoe-fig2-ratio": Arithmetic(formulas.ratio_of_sharing),
     "mpoe-fig2-more-experts": Arithmetic(formulas.ratio_with_more_experts),
     "mpoe-fig2-gamma": Arithmetic(formulas.gamma_of, "it is that of the central one to the auxiliary ones"),
     "mpoe-fig2-same": Arithmetic(formulas.reach_of_auxiliaries, "so many numbers cannot reach every matrix"),
-    "mpoe-fig2-similar": similar("experts-without-sharing"),
     "mpoe-fig2-apart": apart("experts-without-sharing"),
     "mpoe-tab1-averages": Arithmetic(averages(_NLU, decimals=2)),
     "mpoe-tab1-sizes": Arithmetic(

@@ -101,13 +101,13 @@ def _fitted(row: str, name: str, plan: str = "") -> list[Line]:
 
 
 def _same_architecture() -> list[Line]:
-    """Heads and width of the embedding of the four released models."""
+    """Heads and hidden size of the four released models."""
     lines = []
     for about, name in (("ALBERT", "albert-base"), ("BERT", "bert-base"), ("DistilBERT", "distilbert"),
                         ("MobileBERT", "mobilebert")):  # fmt: skip
         config = counts.config_of(name)
-        found = config.num_attention_heads, getattr(config, "embedding_size", config.hidden_size)
-        lines.append(Line(f"{about}:", f"{found[0]} heads, embedding {found[1]} wide", found == (12, 768)))
+        found = config.num_attention_heads, config.hidden_size
+        lines.append(Line(f"{about}:", f"{found[0]} heads, {found[1]} wide", found == (12, 768)))
     return lines
 
 
@@ -161,7 +161,6 @@ def _accuracies() -> list[Line]:
 
 EVIDENCE = {
     "mpop-eq1-exact": Arithmetic(formulas.rebuilding),
-    "mpop-eq1-change": Arithmetic(formulas.reach_of_a_change, "one number reaches some rows and columns"),
     "mpop-eq2-bonds": Arithmetic(formulas.bonds_needed),
     "mpop-eq2-middle": Arithmetic(formulas.bonds_in_the_middle),
     "mpop-eq2-centre": Arithmetic(formulas.most_in_the_centre),
@@ -169,11 +168,9 @@ EVIDENCE = {
         formulas.printed_range, "it adds up the smallest values, more of them the less is cut, so it is no bound"
     ),
     "mpop-eq4-bound": Arithmetic(formulas.tight_range),
-    "mpop-eq4-squares": Arithmetic(formulas.sum_of_squares, "the root is missing"),
+    "mpop-eq4-squares": Arithmetic(formulas.sum_of_squares, "without the root it depends on the unit"),
     "mpop-eq5-counts": Arithmetic(formulas.ratio_counts),
-    "mpop-eq5-error": Arithmetic(
-        formulas.error_over_ratio, "with one cap it is so, but numbers can be spent where they help less"
-    ),
+    "mpop-eq5-error": Arithmetic(formulas.error_over_ratio),
     "mpop-eq6-grows": Arithmetic(
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
@@ -226,7 +223,7 @@ EVIDENCE = {
     "mpop-tab2-svd": Arithmetic(formulas.svd_is_mpo),
     "mpop-tab3-averages": Arithmetic(averages("mpop-tab3", "Score"), "the means of the rows as printed"),
     "mpop-tab3-wnli": Arithmetic(lambda: [number("40 of 71 rows:", printed("mpop-tab3", "MPOP", "WNLI"), 4000 / 71)]),
-    "mpop-tab3-architecture": Arithmetic(_same_architecture, "ALBERT and MobileBERT as released have others"),
+    "mpop-tab3-architecture": Arithmetic(_same_architecture, "MobileBERT as released has others"),
     "mpop-tab3-count-albert": Arithmetic(
         lambda: [number("", printed("mpop-tab3", "ALBERT_rep", "#To"), counts.dense("albert-base"), cut=False)],
         "cut off where the sizes beside it are rounded",

@@ -84,7 +84,7 @@ def most_in_the_centre() -> list[Line]:
     return lines
 
 
-def _falls_outwards(plan: Plan) -> tuple[bool, list[int]]:
+def falls_outwards(plan: Plan) -> tuple[bool, list[int]]:
     """(whether cores become smaller from the middle outwards, their sizes), at full bonds."""
     sizes = [math.prod(plan.core_shape(k, plan.full_bonds)) for k in range(plan.n)]
     left, right = sizes[plan.centre :: -1], sizes[plan.centre :]
@@ -92,17 +92,12 @@ def _falls_outwards(plan: Plan) -> tuple[bool, list[int]]:
 
 
 def largest_in_the_middle() -> list[Line]:
-    """Of MPOBERT's matrices and numbers of tensors, and of one of these matrices with other factors."""
+    """Of MPOBERT's matrices and numbers of tensors, with balanced factors."""
     plans = [make_plan(shape, n=n, style="mpobert") for shape in (ATTENTION, FFN, (1024, 1024), (4096, 1024))
              for n in (3, 5, 7, 9)]  # fmt: skip
-    falls = sum(_falls_outwards(plan)[0] for plan in plans)
-    factors = (8, 6, 4, 2, 2)
-    other, sizes = _falls_outwards(make_plan(ATTENTION, rows=factors, cols=factors))
-    return [
-        Line("balanced factors of four matrices, n = 3, 5, 7, 9:", f"{falls} of {len(plans)}", falls == len(plans)),
-        Line(f"768 x 768 with the factors {', '.join(map(str, factors))}: cores of",
-             ", ".join(f"{size:,}" for size in sizes), other),
-    ]  # fmt: skip
+    falls = sum(falls_outwards(plan)[0] for plan in plans)
+    return [Line("balanced factors of four matrices, n = 3, 5, 7, 9:", f"{falls} of {len(plans)}",
+                 falls == len(plans))]  # fmt: skip
 
 
 @cache
@@ -130,18 +125,11 @@ def tight_range() -> list[Line]:
 
 
 def error_over_ratio() -> list[Line]:
-    """Bonds of one matrix that are cut less and less, and two other ways to cut a matrix."""
+    """One cap on all bonds of a matrix, less and less small."""
     cuts = [(mpo.ratio, mpo.error()) for _, mpo in _cuts()]
-    W = MPO.decompose(_gaussian())
-    even, uneven = ((cut.ratio, cut.error()) for cut in (W.truncate(bond=4), W.truncate(bond=[4, 16, 1, 1])))
-    return [
-        Line(about, ", ".join(f"{error:.2f} at rho = {ratio:.3g}" for ratio, error in found),
-             found == sorted(found) and [error for _, error in found] == sorted((e for _, e in found), reverse=True))
-        for about, found in (
-            ("768 x 3072, one cap on all bonds, relative error", cuts),
-            ("48 x 60, bonds 4-4-4-4 and 4-16-1-1,", [even, uneven]),
-        )
-    ]  # fmt: skip
+    shown = ", ".join(f"{error:.4f} at rho = {ratio:.3g}" for ratio, error in cuts)
+    falls = cuts == sorted(cuts) and [e for _, e in cuts] == sorted((e for _, e in cuts), reverse=True)
+    return [Line("a Gaussian 768 x 3072 matrix, relative error", shown, falls)]
 
 
 def ratio_counts() -> list[Line]:
@@ -156,35 +144,33 @@ def ratio_counts() -> list[Line]:
 
 
 def sum_of_squares() -> list[Line]:
-    """The sentence behind eq. 4, which has the root: a matrix of norm 1, its error, and the sum of the squares."""
-    mpo = MPO.decompose(_gaussian(96, 96))
+    """The sentence behind eq. 4, which has the root: one matrix in two units, its error, and the sum of the squares."""
+    W = _gaussian(96, 96)
     lines = []
-    for bond in (4, 20):
-        cut = mpo.truncate(bond=bond)
-        lines.append(Line(f"bonds {bond}: error {cut.error():.2f} of the norm, sum of the squares",
-                          f"{cut.bound() ** 2:.2f}", cut.error() <= cut.bound() ** 2))  # fmt: skip
+    for unit in (float(W.norm()), 1.0):
+        cut = MPO.decompose(W / unit).truncate(bond=20)
+        norm = float(W.norm()) / unit
+        error, squares = cut.error() * norm, (cut.bound() * norm) ** 2
+        lines.append(Line(f"a matrix of norm {norm:.3g}, cut to bonds of 20: error {error:.2f}, sum of the squares",
+                          f"{squares:.4g}", error <= squares))  # fmt: skip
     return lines
 
 
 def reach_of_a_change() -> list[Line]:
-    """Which share of a matrix changes with one number of an auxiliary tensor, and with all numbers of one."""
-    W = _gaussian(96, 96)
-    cores = list(MPO.decompose(W).cores)
+    """Which share of a matrix changes if all numbers of one auxiliary tensor do."""
+    found = [reached(k, slice(None)) for k in (0, 1, 3, 4)]
+    return [Line("of the entries of a 96 x 96 matrix", f"{100 * min(found):.1f} to {100 * max(found):.1f} %",
+                 min(found) > 0.99)]  # fmt: skip
+
+
+def reached(core: int, numbers: slice) -> float:
+    """The share of a matrix's entries that change with some numbers of one of its five tensors."""
+    cores = [each.clone(memory_format=torch.contiguous_format) for each in MPO.decompose(_gaussian(96, 96)).cores]
     before = MPO.from_cores(cores).to_matrix()
-    rounding = 1e-12 * float(before.abs().max())
-    shares = {"one number": [], "all numbers": []}
-    for k in range(len(cores)):
-        if k == len(cores) // 2:
-            continue
-        for what, found in shares.items():
-            changed = [core.clone(memory_format=torch.contiguous_format) for core in cores]
-            changed[k].view(-1)[slice(0, 1) if what == "one number" else slice(None)] *= 1.5
-            found.append(float(((MPO.from_cores(changed).to_matrix() - before).abs() > rounding).double().mean()))
-    return [
-        Line(f"{what} of an auxiliary tensor: of the entries", f"{100 * min(found):.1f} to {100 * max(found):.1f} %",
-             min(found) > 0.99)
-        for what, found in shares.items()
-    ]  # fmt: skip
+    cores[core] = cores[core].clone()
+    cores[core].view(-1)[numbers] *= 1.5
+    change = (MPO.from_cores(cores).to_matrix() - before).abs()
+    return float((change > 1e-12 * before.abs().max()).double().mean())
 
 
 def entropies() -> list[Line]:
@@ -450,33 +436,12 @@ def adapters() -> list[Line]:
     return lines
 
 
-def cost_of_rebuilding() -> list[Line]:
-    """Of all matrices of a layer once, beside the tokens of an update on one of eight devices: 512 rows."""
-    from ..mpobert_config import MATRICES, MPOBertConfig
-    from ..rebuild import rebuild_flops
-
-    config, tokens = MPOBertConfig.preset("mpobert-48"), 512 * 128
-    shapes = [config.shape(matrix) for matrix in MATRICES]
-    plans = [make_plan(shape, n=5, style="mpobert") for shape in shapes]
-    rebuilt = sum(rebuild_flops(plan, plan.full_bonds) for plan in plans)
-    share = rebuilt / (rebuilt + 2 * tokens * sum(math.prod(shape) for shape in shapes))
-    return [Line(f"MPOBERT48, {tokens:,} tokens at once: of the multiply-adds", f"{100 * share:.1f} %", share < 0.1)]
-
-
-def cost_of_sharing(tokens: int = 4096) -> list[Line]:
-    """Eight experts of T5-base's FFN, forward: numbers that are stored, and multiply-adds of so many tokens."""
-    from ..rebuild import rebuild_flops
-
-    plan, experts = make_plan(FFN, n=5, style="mpop"), 8
+def numbers_of_sharing() -> list[Line]:
+    """Eight experts of T5-base's FFN: numbers that are stored of a matrix; largely is taken to be by half or more."""
     centre, auxiliary = counts.core_sizes(FFN, "mpop")
-    stored = (centre + experts * auxiliary) / MILLION, experts * math.prod(FFN) / MILLION
-    dense = tokens * math.prod(FFN) / 1e9
-    work = dense + experts * rebuild_flops(plan, plan.full_bonds) / 2e9, dense
-    return [
-        Line("million numbers of a matrix, shared and separate:", f"{stored[0]:.1f} and {stored[1]:.1f}",
-             stored[0] < stored[1]),
-        Line(f"billion multiply-adds of {tokens:,} tokens:", f"{work[0]:.1f} and {work[1]:.1f}", work[0] < work[1]),
-    ]  # fmt: skip
+    shared, separate = centre + 8 * auxiliary, 8 * math.prod(FFN)
+    return [Line("million numbers of a matrix, shared and separate:",
+                 f"{shared / MILLION:.1f} and {separate / MILLION:.1f}", shared < separate / 2)]  # fmt: skip
 
 
 def distinct(what: str, first: float, second: float) -> Line:

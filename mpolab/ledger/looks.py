@@ -16,17 +16,15 @@ from .again import GROWTH_ALBERT, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
 from .evidence_mpobert import gained
-from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, similar, writing
+from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
 from .evidence_mpop import ENDS, FOUR
 from .studies import (
-    COMPUTED,
     EVERY_LAYER,
     TOGETHER,
     Values,
     centres_of,
     growth_of,
     levels_of,
-    masked_with,
     times_as_fast,
     trends_of,
 )
@@ -175,14 +173,6 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         )
     },
     # MPOE
-    "mpoe-eq4-cost": (
-        *(
-            other("mpoe-eq4-cost", about, times_as_fast(masked_with(p)))
-            for about, p in (("p_b = 0.25", 0.25), ("p_b = 0.75", 0.75), ("the central tensors frozen, p_b = 1", 1.0))
-        ),
-        other("mpoe-eq4-cost", "gradients computed before they are discarded", times_as_fast(COMPUTED)),
-    ),
-    "mpoe-fig2-similar": (Again("four times the updates", similar("experts-without-sharing-longer")),),
     "mpoe-fig2-apart": (
         Again("the share of a change at random in place of a half", apart("experts-without-sharing", "random")),
     ),

@@ -21,7 +21,7 @@ from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
 from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity, superior, writing
 from .evidence_mpop import FOUR
-from .studies import Studied, errors_of, growth_of, pace_of, spread_of
+from .studies import Studied, errors_of, growth_of, masked_with, pace_of, spread_of, times_as_fast
 
 LEAST_TRIED = 2
 
@@ -293,6 +293,17 @@ REMEDIES: Mapping[str, Remedy] = {
         }.items()
     },
     # MPOE
+    "mpoe-eq4-cost": Remedy(
+        tuple(
+            other("mpoe-eq4-cost", about, times_as_fast(masked_with(p)))
+            for about, p in (
+                ("gradients that are not computed where they would be discarded", 0.5),
+                ("these and p_b = 0.25", 0.25),
+                ("these and p_b = 0.75", 0.75),
+                ("the central tensors frozen, p_b = 1", 1.0),
+            )
+        ),
+    ),
     "mpoe-fig2-apart": Remedy(
         (
             Again("four times the updates", apart("experts-without-sharing-longer")),
