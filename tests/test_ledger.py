@@ -593,7 +593,9 @@ def test_every_claim_has_its_row(rows):
             assert len(set(row.seeds)) >= 3 and row.interval is not None
             assert row.record and all((ROOT / file).is_file() for file in row.record), row.id
             records = [runs.load(ROOT / file) for file in row.record if file.count("/") == 2]
-            assert {record.seed for record in records} in (set(), set(row.seeds))
+            seeds = {record.seed for record in records}
+            # What was tried besides may have more seeds than what decides.
+            assert seeds in (set(), set(row.seeds)) or (row.id in {*REMEDIES, *LOOKS} and seeds > set(row.seeds))
         elif row.verdict == "not run":
             assert row.command and "not yet: " in row.ours
     assert sum(ledger.summary(rows).values()) == len(rows)
