@@ -11,6 +11,7 @@ import pytest
 
 from mpolab import runs
 from mpolab.ledger.findings import ALTHOUGH, FINDINGS
+from mpolab.ledger.statistics import difference
 from mpolab.ledger.studies import BOTH, MASK_FILE, TOGETHER, masked_with, times_as_fast
 from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
 from mpolab.mpop import COMPARED, EQUAL, GENTLER, MORE_ROWS, TASKS
@@ -285,6 +286,17 @@ def test_what_is_said_of_one_run_that_kept_its_first_epoch_is_what_was_measured(
     pairs = ((scores("last-1"), scores("last-1-more")), (lfa, more))
     gains = [sum(after) / 5 - sum(before) / 5 for before, after in pairs]
     assert [f"{gain:.1f}" for gain in gains] == ["3.4", "9.8"] and round((more[4] - lfa[4]) / 5) == 6
+
+
+def test_the_first_three_seeds_of_full_bonds_gave_what_is_said():
+    def mean(way, seed):
+        files = [ROOT / "results" / f"mpop-{task.lower()}-{way}" / f"laptop-seed{seed}.json" for task in TASKS]
+        metrics = ["spearman" if task == "STS-B" else "accuracy" for task in TASKS]
+        return sum(runs.load(file).scores["dev"][metric] for file, metric in zip(files, metrics)) / len(TASKS)
+
+    found = difference(*([mean(way, seed) for seed in range(3)] for way in ("full-mpo", "full")))
+    low, high = found.interval
+    assert f"gave {found.mean:.1f} with an interval from {low:.1f} to {high:+.1f}" in FINDINGS["mpop-tab3-full-dense"]
 
 
 def test_squeezing_is_ahead_on_sts_b_alone():
