@@ -12,16 +12,13 @@ number is the median over rounds of the time without, divided by the time with b
 from __future__ import annotations
 
 import argparse
-import json
-import time
 
 import torch
 from accelerations import BATCH, TOKENS, WAYS, Stepper
-from bench_layers import in_turns
+from step_study import timed, write
 
-from mpolab.ledger.studies import ACCELERATIONS_FILE, ACCELERATIONS_FORMAT, BASELINE, BOTH, TOGETHER
-from mpolab.runs import refuse_paths, results_folder, surroundings
-from mpolab.whole import write_whole
+from mpolab.ledger.studies import ACCELERATIONS_FILE, BASELINE, BOTH, TOGETHER
+from mpolab.runs import results_folder
 
 SEEDS = (0, 1, 2, 3, 4)
 MEASURED = (BASELINE, "bf16 autocast", "fused GELU", BOTH, TOGETHER)
@@ -29,22 +26,13 @@ MEASURED = (BASELINE, "bf16 autocast", "fused GELU", BOTH, TOGETHER)
 
 
 def study(seeds: tuple[int, ...], layers: int, rounds: int, device: str, rows: int = BATCH) -> dict:
-    start, used, found = time.perf_counter(), time.process_time(), []
-    for seed in seeds:
-        calls = {name: Stepper(WAYS[name], layers, rows, seed, device) for name in MEASURED}
-        times = in_turns(calls, rounds, warmup=1)
-        found += [{"seed": seed, "way": name, "seconds": [float(f"{each:.4g}") for each in times[name]]}
-                  for name in MEASURED]  # fmt: skip
-        print(f"seed {seed}: {time.process_time() - used:.0f} CPU seconds", flush=True)
-    return {
-        "format": ACCELERATIONS_FORMAT,
-        "scale": f"{layers} layers of hidden size 384, batches of {rows} x {TOKENS} tokens, on one "
-        + ("core" if device == "cpu" else "GPU"),
-        "seeds": list(seeds),
-        "seconds": round(time.perf_counter() - start, 1),
-        **surroundings(),
-        "rows": found,
-    }
+    """The record, as `step_study.timed` makes it, of a step a call."""
+
+    def calls_of(seed: int) -> dict[str, Stepper]:
+        return {name: Stepper(WAYS[name], layers, rows, seed, device) for name in MEASURED}
+
+    scale = f"{layers} layers of hidden size 384, batches of {rows} x {TOKENS} tokens"
+    return timed(calls_of, MEASURED, seeds, rounds, scale, device)
 
 
 def main() -> None:
@@ -55,10 +43,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     content = study(SEEDS, asked.layers, asked.rounds, asked.device)
-    more = [f"--{name} {value}" for name, value in vars(asked).items() if value != parser.get_default(name)]
-    content["command"] = " ".join(["python benchmarks/acceleration_study.py", *more])
-    refuse_paths(content)
-    write_whole(results_folder() / ACCELERATIONS_FILE, (json.dumps(content, indent=1) + "\n").encode())
+    write(content, results_folder() / ACCELERATIONS_FILE, "acceleration_study.py", parser, asked)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import time
 
 import torch
-from bench_layers import clock, in_turns
+from bench_layers import clock
+from step_study import timed, write
 from torch import nn
 
 from mpolab.experts import MPOExperts
 from mpolab.gradient_mask import GradientMask
-from mpolab.ledger.studies import ACCELERATIONS_FORMAT, BASELINE, COMPUTED, MASK_FILE, masked_with
+from mpolab.ledger.studies import BASELINE, COMPUTED, MASK_FILE, masked_with
 from mpolab.moe_layer import MoELayer
 from mpolab.routers import SwitchRouter
-from mpolab.runs import refuse_paths, results_folder, surroundings
-from mpolab.whole import write_whole
+from mpolab.runs import results_folder
 
 SEEDS = (0, 1, 2, 3, 4)
 PROBABILITIES = (0.25, 0.5, 0.75, 1.0)
@@ -79,26 +78,16 @@ class Masked:
 
 
 def study(seeds: tuple[int, ...], rounds: int, device: str, sizes: tuple[int, int, int]) -> dict:
-    """The record: for every seed and way the seconds of each round, of STEPS steps. sizes: hidden, inner, tokens."""
-    start, found = time.perf_counter(), []
+    """The record, as `step_study.timed` makes it, of STEPS steps a call. sizes: hidden, inner, tokens."""
     ways = {BASELINE: (0.0, True)} | {masked_with(p): (p, True) for p in PROBABILITIES} | {COMPUTED: (0.5, False)}
-    for seed in seeds:
+
+    def calls_of(seed: int) -> dict[str, Masked]:
         first = seed % len(ways)
-        order = [*ways][first:] + [*ways][:first]
-        calls = {way: Masked(*ways[way], seed, device, *sizes) for way in order}
-        times = in_turns(calls, rounds, warmup=1, clock=clock() if device == "cpu" else time.perf_counter)
-        found += [{"seed": seed, "way": way, "seconds": [float(f"{each:.4g}") for each in times[way]]} for way in ways]
-        print(f"seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+        return {way: Masked(*ways[way], seed, device, *sizes) for way in [*ways][first:] + [*ways][:first]}
+
     hidden, inner, tokens = sizes
-    return {
-        "format": ACCELERATIONS_FORMAT,
-        "scale": f"one layer of {EXPERTS} experts, {hidden} x {inner}, {STEPS} steps of {tokens:,} tokens, on one "
-        + ("core" if device == "cpu" else "GPU"),
-        "seeds": list(seeds),
-        "seconds": round(time.perf_counter() - start, 1),
-        **surroundings(),
-        "rows": found,
-    }
+    scale = f"one layer of {EXPERTS} experts, {hidden} x {inner}, {STEPS} steps of {tokens:,} tokens"
+    return timed(calls_of, ways, seeds, rounds, scale, device, clock() if device == "cpu" else time.perf_counter)
 
 
 def main() -> None:
@@ -108,10 +97,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     content = study(SEEDS, asked.rounds, asked.device, (HIDDEN, INNER, TOKENS))
-    more = [f"--{name} {value}" for name, value in vars(asked).items() if value != parser.get_default(name)]
-    content["command"] = " ".join(["python benchmarks/mask_study.py", *more])
-    refuse_paths(content)
-    write_whole(results_folder() / MASK_FILE, (json.dumps(content, indent=1) + "\n").encode())
+    write(content, results_folder() / MASK_FILE, "mask_study.py", parser, asked)
 
 
 if __name__ == "__main__":

@@ -123,13 +123,19 @@ MOBILE_CAPS: dict[str, dict[str, Any]] = {
 """One for MobileBERT: two of the three projections of a layer are MPOs, the third and the pooler stay dense."""
 
 
-def on_meta(name: str) -> nn.Module:
+def config_of(name: str) -> Any:
+    """Of a released model, as transformers has it."""
     import transformers
 
     kind, changes = _SHAPES[name]
-    model_class = getattr(transformers, kind)
+    return getattr(transformers, kind).config_class(**changes)
+
+
+def on_meta(name: str) -> nn.Module:
+    import transformers
+
     with torch.device("meta"):
-        return model_class(model_class.config_class(**changes))
+        return getattr(transformers, _SHAPES[name][0])(config_of(name))
 
 
 def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
@@ -147,8 +153,7 @@ def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
     if name in bundled():
         config = transformers.AutoConfig.from_pretrained(CHECKPOINTS / name, local_files_only=True)
     elif name in RELEASED:
-        kind, own = _SHAPES[RELEASED[name]]
-        config = getattr(transformers, kind).config_class(**own)
+        config = config_of(RELEASED[name])
     elif name in PRESETS:
         config = MPOBertConfig.preset(name)
     else:
@@ -157,14 +162,6 @@ def shapes_of(name: str, auto: str, **changes: Any) -> nn.Module | None:
         setattr(config, key, value)
     with torch.device("meta"):
         return getattr(transformers, auto).from_config(config, attn_implementation="eager")
-
-
-def config_of(name: str) -> Any:
-    """Of a released model, as transformers has it."""
-    import transformers
-
-    kind, changes = _SHAPES[name]
-    return getattr(transformers, kind).config_class(**changes)
 
 
 def depth_of(name: str) -> int:
@@ -184,12 +181,12 @@ def dense(name: str) -> float:
 @cache
 def mpop(name: str, plan: str = "full", freeze: bool = True) -> tuple[float, float]:
     """(#Pr, #To) of a model whose matrices are MPOs. plan: "full" bonds, MPOP's "released" caps, or those of Table 4,
-    "bert", "distilbert" and "mobilebert".
+    by the model's name.
     """
     from ..surgery import freeze_central, to_mpo, trainable_report
     from ..surgery_plans import MPOP_RELEASED
 
-    fitted = {"bert": (BERT_CAPS,), "distilbert": (DISTIL_CAPS,), "mobilebert": (MOBILE_CAPS,)}
+    fitted = {"bert-base": (BERT_CAPS,), "distilbert": (DISTIL_CAPS,), "mobilebert": (MOBILE_CAPS,)}
     plans = {"full": (), "released": (MPOP_RELEASED,), **fitted}
     model = to_mpo(on_meta(name), *plans[plan], progress=False)
     report = trainable_report(freeze_central(model) if freeze else model)

@@ -91,12 +91,12 @@ def _over_fitted() -> list[Line]:
     ]
 
 
-def _fitted(row: str, name: str, plan: str = "") -> list[Line]:
-    """#Pr and #To at caps that were looked for until they gave the print. plan: of `counts.mpop`, by default `name`."""
+def _fitted(row: str, name: str) -> list[Line]:
+    """#Pr and #To at caps that were looked for until they gave the print."""
     about = "at caps that were fitted to it, trained", "in all"
     return [
         _counted(what, "mpop-tab4", row, column, size)
-        for what, column, size in zip(about, ("#Pr", "#To"), counts.mpop(name, plan or name))
+        for what, column, size in zip(about, ("#Pr", "#To"), counts.mpop(name, name))
     ]
 
 
@@ -269,7 +269,7 @@ EVIDENCE = {
         ],
         "MobileBERT as released, with its classifier",
     ),
-    "mpop-tab4-count": Arithmetic(lambda: _fitted("MPOP_B", "bert-base", "bert")),
+    "mpop-tab4-count": Arithmetic(lambda: _fitted("MPOP_B", "bert-base")),
     "mpop-tab4-count-distil": Arithmetic(lambda: _fitted("MPOP_D", "distilbert")),
     "mpop-tab4-count-mobile": Arithmetic(lambda: _fitted("MPOP_M", "mobilebert")),
     "mpop-tab4-rte": Compared(

@@ -193,7 +193,7 @@ GRIDS: dict[str, Grid] = {
                 "MPOP_B": Beside(
                     "MiniLM, squeezed",
                     "mpop-{task}-squeezed",
-                    counted=_mpop("bert-base", "bert", "one setting of the caps that gives these counts"),
+                    counted=_mpop("bert-base", "bert-base", "one setting of the caps that gives these counts"),
                 ),
                 "DistilBERT": Beside(counted={column: _dense("distilbert") for column in ("#Pr", "#To")}),
                 "MobileBERT": Beside(
