@@ -146,9 +146,7 @@ def rebuilding(rounds: int, quick: bool) -> list[dict]:
                         rebuild(plan, [*cores[:c], central, *cores[c:]]).backward(grad)
 
                 def together(plan=plan, central=central, own=own, grads=grads):
-                    torch.autograd.backward(
-                        list(shared_rebuild.rebuild_all(plan, central, own).unbind()), list(grads.unbind())
-                    )
+                    torch.autograd.backward(shared_rebuild.rebuild_all(plan, central, own), list(grads.unbind()))
 
                 times = in_turns({"layer": alone, "batch": together}, rounds)
                 ratio = over(times, "batch", "layer")

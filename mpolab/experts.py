@@ -194,6 +194,9 @@ def _ffn(module: nn.Module | FFN) -> FFN:
 
 # -- experts with one centre ---------------------------------------------------------------------------
 
+BATCH_ENTRIES = 200_000
+"""Of one W: above it blocks, which put no legs in order, are expected to be faster than one batch for all experts."""
+
 
 class MPOMatrix(_Matrix):
     """One matrix of all experts as MPOs that share their central tensor.
@@ -201,7 +204,7 @@ class MPOMatrix(_Matrix):
     plan: factors of (out, in). bonds: d_0 .. d_n. central: Parameter (d_{c-1}, i_c, j_c, d_c), of which this module is
     the only owner. A1 .. A{n-1}: Parameters (experts, d_{k-1}, i_k, j_k, d_k), from left to right. rebuild: "batch"
     makes W of all used experts in one contraction, "loop" one after the other, "blocks" as `mpolab.blocked` does, where
-    the other matrices do, too; "auto" is "batch" where `shared_rebuild.pays`, else "blocks", and "loop" where there are
+    the other matrices do, too; "auto" is "batch" up to `BATCH_ENTRIES`, else "blocks", and "loop" where there are
     none. keep_weight: as in `mpolab.layers`; False makes W again for the backward pass (never as a "batch" then).
 
     In eval mode, without gradients, W of all experts is kept until a core changes.
@@ -297,8 +300,11 @@ class MPOMatrix(_Matrix):
 
     def in_blocks(self, used: Sequence[int]) -> bool:
         """Whether these experts' W are to be made in blocks now."""
-        batch = self.rebuild == "auto" and self.keep_weight and shared_rebuild.pays(self.plan, len(used))
-        return self.rebuild in ("auto", "blocks") and not batch and not self._keeps()
+        batch = self.keep_weight and self._batch_pays(used)
+        return (self.rebuild == "blocks" or (self.rebuild == "auto" and not batch)) and not self._keeps()
+
+    def _batch_pays(self, used: Sequence[int]) -> bool:
+        return shared_rebuild.pays(self.plan, len(used), BATCH_ENTRIES)
 
     def blocked(self, order: Order, used: Sequence[int], parts: list[torch.Tensor]) -> list[torch.Tensor]:
         """As forward, but inner vectors have the order of `mpolab.blocked`."""
@@ -310,12 +316,12 @@ class MPOMatrix(_Matrix):
 
     def _make(self, used: Sequence[int], dtype: torch.dtype):
         """W (out, in) of each of these experts; in a loop each is made when it is asked for."""
-        if self.rebuild == "batch" or (self.rebuild == "auto" and shared_rebuild.pays(self.plan, len(used))):
+        if self.rebuild == "batch" or (self.rebuild == "auto" and self._batch_pays(used)):
             stacked = self.auxiliary
             if len(used) < self.count:
                 chosen = torch.tensor(used, device=self.central.device)
                 stacked = [core.index_select(0, chosen) for core in stacked]
-            return shared_rebuild.rebuild_stacked(self.plan, self.central, stacked, dtype).unbind()
+            return shared_rebuild.rebuild_stacked(self.plan, self.central, stacked, dtype)
         own = list(zip(*(core.unbind() for core in self.auxiliary)))  # per expert
         return (rebuild(self.plan, self._chain(own[e]), dtype) for e in used)
 

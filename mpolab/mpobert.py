@@ -209,7 +209,7 @@ class MPOBertEncoder(nn.Module):
             found[matrix] = [
                 W
                 for centre, group in zip(centres, members)
-                for W in shared_rebuild.rebuild_all(plan, centre, [own[k] for k in group], dtype).unbind()
+                for W in shared_rebuild.rebuild_all(plan, centre, [own[k] for k in group], dtype)
             ]
         return found
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from mpolab import shared_rebuild
+from mpolab.experts import BATCH_ENTRIES
 from mpolab.mpobert import MPOBertForPreTraining, MPOBertModel
 from mpolab.mpobert_config import MPOBertConfig
 from mpolab.plans import make_plan
@@ -43,7 +44,7 @@ def test_values_and_gradients_are_those_of_each_chain(rows, cols, n, cap, layers
     plan = make_plan((rows, cols), n=n)
     bonds = [min(d, cap) for d in plan.full_bonds]
     central, own = chains(plan, bonds, layers, seed=rows * 41 + cols)
-    together = rebuild_all(plan, central, own)
+    together = torch.stack(rebuild_all(plan, central, own))
     alone = torch.stack([contract(plan, whole(plan, central, cores)) for cores in own])
     torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-10)
     weights = torch.randn(together.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -61,9 +62,10 @@ def test_gradcheck_in_both_orders(bonds):
     flat = [core for cores in own for core in cores]
 
     def run(central, *flat):
-        return rebuild_all(plan, central, [flat[:4], flat[4:]])
+        return tuple(rebuild_all(plan, central, [flat[:4], flat[4:]]))
 
     assert torch.autograd.gradcheck(run, (central, *flat))
+    assert torch.autograd.gradgradcheck(run, (central, *flat))
 
 
 @pytest.mark.parametrize("bonds", [[1, 2, 6, 4, 2, 1], [1, 2, 3, 7, 2, 1]], ids=["left first", "right first"])
@@ -83,7 +85,7 @@ def test_only_what_is_asked_for():
     plan = make_plan((8, 8), n=3)
     central, own = chains(plan, plan.full_bonds, 3)
     central.requires_grad_(False)
-    rebuild_all(plan, central, own).sum().backward()
+    torch.stack(rebuild_all(plan, central, own)).sum().backward()
     assert central.grad is None and all(core.grad is not None for cores in own for core in cores)
 
 
@@ -92,13 +94,39 @@ def test_half_precision_is_rounded_once(dtype):
     plan = make_plan((24, 24), n=5)
     central, own = chains(plan, plan.full_bonds, 3)
     rounded = [[core.detach().to(dtype) for core in cores] for cores in own]
-    found = rebuild_all(plan, central.detach().to(dtype), rounded)
+    found = torch.stack(rebuild_all(plan, central.detach().to(dtype), rounded))
     exact = rebuild_all(plan, central.detach().to(dtype).double(), [[c.double() for c in cores] for cores in rounded])
     assert found.dtype == dtype
-    torch.testing.assert_close(found, exact.to(dtype), rtol=2e-2 if dtype == torch.bfloat16 else 2e-3, atol=1e-3)
+    torch.testing.assert_close(
+        found, torch.stack(exact).to(dtype), rtol=2e-2 if dtype == torch.bfloat16 else 2e-3, atol=1e-3
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = rebuild_all(plan, central.float(), [[core.float() for core in cores] for cores in own])
-    torch.testing.assert_close(inside.double(), rebuild_all(plan, central, own), rtol=1e-4, atol=1e-4)
+    outside = rebuild_all(plan, central, own)
+    torch.testing.assert_close(torch.stack(inside).double(), torch.stack(outside), rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_are_as_exact_inside_autocast():
+    plan = make_plan((24, 24), n=5)
+    central, own = chains(plan, plan.full_bonds, 3, torch.float32)
+    parameters = [central, *(core for cores in own for core in cores)]
+
+    def gradients():
+        return torch.autograd.grad(torch.stack(rebuild_all(plan, central, own)).square().sum(), parameters)
+
+    expected = gradients()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradients()
+    for one, two in zip(found, expected):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+
+
+def test_the_first_product_is_not_made_twice():
+    plan = make_plan((16, 16), n=3)  # halves of one core each: no product but a rebuild's two
+    central, own = chains(plan, plan.full_bonds, 3)
+    with FlopCounterMode(display=False) as counted:
+        torch.stack(rebuild_all(plan, central, own)).sum().backward()
+    assert counted.get_total_flops() == 3 * 3 * rebuild_flops(plan, plan.full_bonds)  # backward twice its forward
 
 
 # -- in the model --------------------------------------------------------------------------------------
@@ -176,6 +204,8 @@ def test_the_rule_looks_at_size_and_depth():
     small, large = MPOBertConfig.preset("mpobert-mini"), MPOBertConfig.preset("mpobert-48")
     assert shared_rebuild.pays(small.plan("query"), 24) and not shared_rebuild.pays(small.plan("query"), 2)
     assert not shared_rebuild.pays(large.plan("ffn"), 48)
+    middle = MPOBertConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536).plan("ffn")
+    assert shared_rebuild.pays(middle, 12) and not shared_rebuild.pays(middle, 12, BATCH_ENTRIES)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16])
