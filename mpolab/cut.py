@@ -224,23 +224,22 @@ def _absorbed(core: torch.Tensor, gram: torch.Tensor, from_left: bool, exact: bo
     With G = F F^T it is the Gram matrix of F^T T (or of T F). F is triangular and the result symmetric, so of the 4 x 4
     blocks of both products 10 are multiplied. `exact`: in float64; else in float32, and blocks added up in float64.
     """
-    d, a, e = core.shape
+    d, _, e = core.shape
     dtype = torch.float64 if exact else torch.float32
-    factor = _lower_root(gram).to(dtype)
+    core, factor = core.to(dtype), _lower_root(gram).to(dtype)
     size = e if from_left else d
     result = gram.new_zeros(size, size)
     slabs, blocks = (SLABS, BLOCKS) if core.numel() >= LARGE else (1, 1)
-    legs, width, height = -(-a // slabs), -(-len(factor) // blocks), -(-size // blocks)
-    for first in range(0, a, legs):
-        slab = core[:, first : first + legs].to(dtype)
-        for k in range(0, len(factor), width):
-            F = factor[k:, k : k + width]
-            if from_left:
-                half = (F.T @ slab[k:].reshape(len(F), -1)).reshape(-1, e).T  # (e, width legs)
-            else:
-                half = (slab.reshape(-1, e)[:, k:] @ F).reshape(d, -1)  # (d, legs width)
+    width, height = -(-len(factor) // blocks), -(-size // blocks)
+    for k in range(0, len(factor), width):
+        F = factor[k:, k : k + width]
+        if from_left:
+            half = (F.T @ core.reshape(d, -1)[k:]).reshape(-1, e).T  # (e, width a)
+        else:
+            half = (core.reshape(-1, e)[:, k:] @ F).reshape(d, -1)  # (d, a width)
+        for slab in half.chunk(slabs, dim=1):
             for row in range(0, size, height):
-                result[row : row + height, row:] += half[row : row + height] @ half[row:].T
+                result[row : row + height, row:] += slab[row : row + height] @ slab[row:].T
     return result.triu() + result.triu(1).T
 
 

@@ -33,6 +33,7 @@ def linear(seed=0, dtype=torch.float64, rows=ROWS, cols=COLS) -> MPOLinear:
     dense = nn.Linear(width, height).to(dtype)
     with torch.no_grad():
         dense.weight.copy_((u[:, : len(s)] * s) @ v[:, : len(s)].T)
+        dense.bias.uniform_(-0.1, 0.1, generator=g)
     return MPOLinear.from_linear(dense, rows=rows, cols=cols)
 
 
@@ -392,7 +393,7 @@ def test_squeezing_with_tuning_keeps_what_cutting_alone_loses():
     optimizer = adamw(model)
     train(model, optimizer, steps=30)
     twin = copy.deepcopy(model)
-    target = int(0.4 * sum(p.numel() for p in model.parameters()))
+    target = int(0.3 * sum(p.numel() for p in model.parameters()))
     trace = squeeze(
         model,
         lambda model: train(model, optimizer, 3),
@@ -404,7 +405,7 @@ def test_squeezing_with_tuning_keeps_what_cutting_alone_loses():
     direct = straight(twin, target=target, step=0.3)
     assert direct.final_parameters == trace.final_parameters <= target
     assert direct.bonds == trace.bonds and direct.order == "straight"
-    assert loss_of(model).item() < loss_of(twin).item()
+    assert loss_of(model).item() < 0.3 * loss_of(twin).item()
     assert all(not layer.central.requires_grad for layer in mpo_layers(model).values())
     assert [p.requires_grad for p in model.parameters()] == [p.requires_grad for p in twin.parameters()]
 
