@@ -95,7 +95,7 @@ class Experts(nn.Module):
         tokens = order if k == 1 else order // k
         parts = list(flat[tokens].split([counts[e] for e in used]))  # (tokens of the expert, hidden) each
         dropout = self.dropout if self.inside else nn.Identity()
-        products = self._products(used)
+        products = self._products(used, sum(counts))
         parts = feed_forward(
             products,
             parts, self.gated, self.before, self.activation, self.after, dropout,
@@ -104,8 +104,8 @@ class Experts(nn.Module):
         y = y * gates.reshape(-1, 1)[order].to(y.dtype)
         return y.new_zeros(len(flat), y.shape[-1]).index_add(0, tokens, y).view(*x.shape[:-1], -1)
 
-    def _products(self, used: Sequence[int]) -> Callable[[str, list[torch.Tensor]], list[torch.Tensor]]:
-        """(name of a matrix, an input per used expert) -> W_e x + b_e of each."""
+    def _products(self, used: Sequence[int], tokens: int) -> Callable[[str, list[torch.Tensor]], list[torch.Tensor]]:
+        """(name of a matrix, an input per used expert) -> W_e x + b_e of each; tokens: of all inputs."""
         return lambda name, parts: self.matrices[name](used, parts)
 
     def own(self) -> dict[str, nn.Parameter]:
@@ -205,7 +205,8 @@ class MPOMatrix(_Matrix):
     the only owner. A1 .. A{n-1}: Parameters (experts, d_{k-1}, i_k, j_k, d_k), from left to right. rebuild: "batch"
     makes W of all used experts in one contraction, "loop" one after the other, "blocks" as `mpolab.blocked` does, where
     the other matrices do, too; "auto" is "batch" up to `BATCH_ENTRIES`, else "blocks", and "loop" where there are
-    none. keep_weight: as in `mpolab.layers`; False makes W again for the backward pass (never as a "batch" then).
+    none or too many tokens (`in_blocks`). keep_weight: as in `mpolab.layers`; False makes W again for the backward pass
+    (never as a "batch" then).
 
     In eval mode, without gradients, W of all experts is kept until a core changes.
     """
@@ -298,10 +299,17 @@ class MPOMatrix(_Matrix):
         cores = (self.central, *self.auxiliary)
         return not (self.training or self._differentiable() or any(core.is_inference() for core in cores))
 
-    def in_blocks(self, used: Sequence[int]) -> bool:
-        """Whether these experts' W are to be made in blocks now."""
+    def in_blocks(self, used: Sequence[int], tokens: int) -> bool:
+        """Whether these experts' W are to be made in blocks now, for so many tokens in all.
+
+        Blocks put hidden vectors in order instead of W's legs: with more tokens than rows of W's long side that is
+        more work, and "auto" goes back to one W after the other.
+        """
+        if self._keeps():
+            return False
         batch = self.keep_weight and self._batch_pays(used)
-        return (self.rebuild == "blocks" or (self.rebuild == "auto" and not batch)) and not self._keeps()
+        fewer = tokens <= len(used) * max(self.plan.shape)
+        return self.rebuild == "blocks" or (self.rebuild == "auto" and fewer and not batch)
 
     def _batch_pays(self, used: Sequence[int]) -> bool:
         return shared_rebuild.pays(self.plan, len(used), BATCH_ENTRIES)
@@ -387,9 +395,9 @@ class MPOExperts(Experts):
             matrices[name].take_bias(bias)
         return cls(ffn, count, matrices)
 
-    def _products(self, used: Sequence[int]) -> Callable[[str, list[torch.Tensor]], list[torch.Tensor]]:
-        if self._orders is None or not all(matrix.in_blocks(used) for matrix in self.matrices.values()):
-            return super()._products(used)
+    def _products(self, used: Sequence[int], tokens: int) -> Callable[[str, list[torch.Tensor]], list[torch.Tensor]]:
+        if self._orders is None or not all(matrix.in_blocks(used, tokens) for matrix in self.matrices.values()):
+            return super()._products(used, tokens)
         return lambda name, parts: self.matrices[name].blocked(self._orders[name], used, parts)
 
     @property

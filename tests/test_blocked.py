@@ -200,6 +200,19 @@ def test_the_usual_shapes_are_made_in_blocks_by_themselves(monkeypatch):
     experts(vectors(1, 4, HIDDEN), *routes((1, 4), 2)).sum().backward()
 
 
+def test_as_many_tokens_as_inner_rows_are_enough_for_one_w_after_the_other(monkeypatch):
+    from mpolab import experts as module
+
+    made, plain = [], module.rebuild
+    monkeypatch.setattr(module, "rebuild", lambda *a, **k: made.append(1) or plain(*a, **k))
+    for way, tokens, expected in (("auto", INNER, 0), ("auto", INNER + 1, 2), ("blocks", INNER + 1, 0)):
+        made.clear()
+        experts = MPOExperts.from_ffn(block("gpt2"), 2, rebuild=way).train()
+        one = torch.zeros(1, tokens, 1, dtype=torch.long)  # all tokens to one expert of two
+        experts(vectors(1, tokens, HIDDEN), one, torch.ones(1, tokens, 1)).sum().backward()
+        assert len(made) == expected, (way, tokens)  # "up" and "down"
+
+
 def test_matrices_that_cut_the_inner_side_otherwise_have_no_blocks():
     up, down = Plan((2, 3, 4), (2, 3, 2), (24, 12)), Plan((2, 3, 2), (2, 3, 4), (12, 24))
     other = Plan((2, 3, 2), (4, 3, 2), (12, 24))
