@@ -399,3 +399,14 @@ def test_more_rows_for_mpobert_are_the_best_of_four_and_of_nothing():
         assert MORE[name] == settings[label] and (later.train, later.settings.epochs) == tuple(MORE[name].values())
         assert (later.select, later.dev, later.seeds) == (first.select, first.dev, first.seeds)
         assert dataclasses.replace(later.settings, epochs=first.settings.epochs) == first.settings
+
+
+@pytest.mark.parametrize("id, models", [("mpobert-tab3-bert", MODELS), ("mpobert-tab3-albert", MODELS[:2])])
+def test_few_shots_of_mnli_are_at_a_third(id, models):
+    means = []
+    for model in models:
+        for shots in (10, 20, 30):
+            folder = ROOT / "results" / f"table3-mnli-10k-{model}-{shots}"
+            scores = [runs.load(folder / f"laptop-seed{seed}.json").scores["dev"]["accuracy"] for seed in range(5)]
+            means.append(sum(scores) / len(scores))
+    assert f"({min(means):.0f} to {max(means):.0f} %)" in FINDINGS[id]
