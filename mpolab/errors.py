@@ -6,7 +6,8 @@ Every class is also a `ValueError`, a `TypeError` or a `FileNotFoundError`, so t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 
 
 class PlanError(ValueError):
@@ -68,3 +69,11 @@ def unknown(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
     shown = ", ".join(repr(name) for name in names[:24]) + (f", ... ({len(names)} in all)" if len(names) > 24 else "")
     return UnknownNameError(f"unknown {what} {given!r}.{hint} Known: {shown}.")
+
+
+def check_options(what: str, options: Iterable[str], call: Callable, given: Iterable[str] = ()) -> None:
+    """Raises UnknownNameError for an option that `call` has no parameter of that name for; `given` are not options."""
+    known = [name for name in inspect.signature(call).parameters if name not in given]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {what}", option, known)

@@ -13,19 +13,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import nn
 
-from .errors import MatrixTypeError, RoutingError, unknown
+from .errors import MatrixTypeError, RoutingError, check_options, unknown
 from .experts import DenseExperts, Experts, MPOExperts
 from .ffn import LAYOUTS, read_ffn
 from .mask_callback import MaskCallback
 from .moe_layer import MoELayer, TokenInputs
 from .moefication import LearnedRouter, MoEfied, OracleRouter
 from .routers import Router, make_router
-from .routing import Routing
+from .routing import Routing, whole_number
 from .surgery import put_module
 
 SUFFIX = "WithExperts"  # of the class of a converted model
@@ -65,6 +66,7 @@ def _moefication(ffn, count: int, top_k: int, plan: Mapping[str, Any], biases: s
         return OracleRouter(experts, top_k), experts
     if which != "learned":
         raise unknown("router of a MoEfication", which, ("learned", "oracle"))
+    check_options("the learned router", options, LearnedRouter, ("experts", "top_k", "generator"))
     return LearnedRouter(experts, top_k, generator=torch.Generator().manual_seed(seed), **options), experts
 
 
@@ -95,7 +97,7 @@ def to_moe(
     top_k: int = 1,
     mask_probability: float = 0.0,
     keep_dense: bool = False,
-    plan: int | Mapping[str, Any] | None = None,
+    plan: int | str | Mapping[str, Any] | None = None,
     biases: str = "own",
     seed: int = 0,
     **router: Any,
@@ -107,19 +109,20 @@ def to_moe(
     in `experts` clusters, `top_k` of which compute). mask_probability: p_b of MPOE's gradient mask, which a training by
     this package applies (with another, give it `MaskCallback(model, p)`). keep_dense: the original block stays as one
     more expert (a further copy, as all start from it); the printed 578, 157 and 171 M count so. plan: of "mpoe", the
-    number m of tensors, or {"n": m, "bond": ..., "style": ...} as `MPOExperts.from_ffn` has it. biases: per expert
-    ("own") or "shared". seed: of the routers and clusters. router: further options of the router, by name
-    (router="hash" takes another one; see `mpolab.routers.ROUTERS`).
+    number m of tensors, a style of plan ("mpop", "mpobert"), or {"n": m, "bond": ..., "style": ...} as
+    `MPOExperts.from_ffn` has it. biases: per expert ("own") or "shared". seed: of the routers and clusters. router:
+    further options of the router, by name (router="hash" takes another one; see `mpolab.routers.ROUTERS`).
 
-    Raises MatrixTypeError for a model without a block that is known; UnknownNameError for another kind or router;
-    RoutingError for numbers that route nothing.
+    Raises MatrixTypeError for a model without a block that is known; UnknownNameError for another kind, router, style
+    or option; RoutingError for numbers that route nothing.
     """
     if kind not in KINDS:
         raise unknown("kind of mixture", kind, KINDS)
     if hasattr(model, MOE):
         raise RoutingError("this model has experts already; load the dense one and convert it once.")
-    if not 0 <= mask_probability <= 1:
-        raise RoutingError(f"mask_probability={mask_probability}: it lies between 0 (never) and 1 (always).")
+    experts = whole_number("experts", experts)
+    if not isinstance(mask_probability, Real) or not 0 <= mask_probability <= 1:
+        raise RoutingError(f"mask_probability={mask_probability!r}: a number between 0 (never) and 1 (always).")
     if mask_probability and kind != "mpoe":
         raise RoutingError(f"mask_probability={mask_probability} masks central tensors, and kind={kind!r} has none.")
     if keep_dense and kind == "moefication":
@@ -131,7 +134,7 @@ def to_moe(
         "keep_dense": keep_dense, "plan": plan, "biases": biases, "seed": seed, **router,
     }  # fmt: skip
     style = STYLES.get(getattr(getattr(model, "config", None), "model_type", ""), "mpobert")
-    shape = {"style": style, **({"n": plan} if isinstance(plan, int) else plan or {})}
+    shape = {"style": style, **_shape(plan)}
     count = experts + bool(keep_dense)
     stacks = _stacks(model)
     inputs = {path: TokenInputs() for path in stacks}
@@ -151,6 +154,18 @@ def to_moe(
     if mask_probability == 1:
         model.training_callbacks()  # freezes the centres now, before an optimizer sees them
     return model
+
+
+def _shape(plan: object) -> Mapping[str, Any]:
+    """The plan of `to_moe` as options of `MPOExperts.from_ffn`."""
+    if plan is None:
+        return {}
+    if isinstance(plan, str):
+        return {"style": plan}
+    if isinstance(plan, Mapping):
+        check_options("plan", plan, MPOExperts.from_ffn, ("module", "experts", "biases"))
+        return plan
+    return {"n": whole_number("plan", plan, 2)}
 
 
 def _stacks(model: nn.Module) -> dict[str, nn.Module]:
@@ -188,20 +203,25 @@ class WithExperts:
 
     For output_router_logits=True the output has `router_logits`, a tuple of (batch, tokens, experts), encoder first.
     `aux_loss` is there in training: the weighted sum of all routers' losses; where labels are given it is part of
-    `loss`. In eval mode `loss` is the plain one, so that perplexities compare.
+    `loss`. In eval mode `loss` is the plain one, so that perplexities compare. A tuple (return_dict=False) has the same
+    loss, and nothing of what is here besides.
     """
 
     def forward(self, *args: Any, output_router_logits: bool | None = None, **kwargs: Any) -> Any:
+        asked = kwargs.pop("return_dict", None)
         with self._heard() as routings:
-            outputs = super().forward(*args, **kwargs)
-        if not isinstance(outputs, dict):  # asked for as a tuple
-            return outputs
+            outputs = super().forward(*args, return_dict=True, **kwargs)
+        aux_loss = None
+        if self.training and routings:
+            aux_loss = torch.stack([routing.loss.float() for routing in routings]).sum()
+            if outputs.get("loss") is not None:
+                outputs["loss"] = outputs["loss"] + aux_loss
+        if not (self.config.return_dict if asked is None else asked):
+            return outputs.to_tuple()
         if output_router_logits or (output_router_logits is None and getattr(self.config, "output_router_logits", 0)):
             outputs["router_logits"] = tuple(routing.logits for routing in routings)
-        if self.training and routings:
-            outputs["aux_loss"] = torch.stack([routing.loss.float() for routing in routings]).sum()
-            if outputs.get("loss") is not None:
-                outputs["loss"] = outputs["loss"] + outputs["aux_loss"]
+        if aux_loss is not None:
+            outputs["aux_loss"] = aux_loss
         return outputs
 
     @contextmanager

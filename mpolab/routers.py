@@ -23,7 +23,7 @@ from torch.nn.functional import linear, softplus
 from torch.nn.functional import one_hot as one_hot_of
 
 from .decomposition import full_precision
-from .errors import RoutingError, unknown
+from .errors import RoutingError, check_options, unknown
 from .routing import (
     NONE,
     Routing,
@@ -374,8 +374,9 @@ ROUTERS: dict[str, type[Router]] = {
 def make_router(name: str, hidden: int, experts: int, **options: object) -> Router:
     """A router by its name in `ROUTERS`; options as its class takes them.
 
-    Raises UnknownNameError for another name, RoutingError for options that route nothing.
+    Raises UnknownNameError for another name of a router or of an option, RoutingError for options that route nothing.
     """
     if name not in ROUTERS:
         raise unknown("router", name, ROUTERS)
+    check_options(f"the router {name!r}", options, ROUTERS[name], ("hidden", "experts"))
     return ROUTERS[name](hidden, experts, **options)

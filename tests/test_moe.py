@@ -178,6 +178,19 @@ def test_router_logits_are_recorded_when_asked_for(family):
     assert isinstance(model(**inputs(model), return_dict=False), tuple)
 
 
+@pytest.mark.parametrize("family", ["GPT-2", "T5"])
+def test_a_tuple_has_the_same_loss(family):
+    model = to_moe(DENSE[family](), "switch", 4, jitter=0.0).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    given = inputs(model)
+    given["labels"] = given.get("decoder_input_ids", given["input_ids"]).clone()
+    out, found = model(**given), model(**given, return_dict=False)
+    assert out.aux_loss > 0 and isinstance(found, tuple) and len(found) == len(out) - 1  # all but aux_loss
+    torch.testing.assert_close(found[0], out.loss)
+
+
 def test_the_routers_losses_join_the_loss_in_training_only():
     model = to_moe(gpt2(), "switch", 4, jitter=0.0)
     plain = model(IDS, labels=IDS)
@@ -319,6 +332,14 @@ def test_a_training_masks_and_adds_the_routers_losses():
         ({"kind": "moe", "plan": 5}, RoutingError, "decomposed"),
         ({"experts": 0}, RoutingError, "at least 1"),
         ({"router": "swich"}, UnknownNameError, "switch"),
+        ({"experts": 0, "keep_dense": True}, RoutingError, "at least 1"),
+        ({"experts": "8"}, RoutingError, "whole number"),
+        ({"mask_probability": None}, RoutingError, "between 0"),
+        ({"plan": "mpobrt"}, UnknownNameError, "mpobert"),
+        ({"plan": {"bnd": 3}}, UnknownNameError, "bond"),
+        ({"plan": 2.5}, RoutingError, "whole number"),
+        ({"kind": "switch", "capacity": 2.0}, UnknownNameError, "capacity_factor"),
+        ({"kind": "moefication", "widht": 4}, UnknownNameError, "width"),
     ],
 )
 def test_numbers_that_route_nothing_are_named_and_nothing_is_changed(settings, error, says):
@@ -327,6 +348,15 @@ def test_numbers_that_route_nothing_are_named_and_nothing_is_changed(settings, e
         to_moe(model, **settings)
     assert type(model) is GPT2LMHeadModel and not any(isinstance(m, MoELayer) for m in model.modules())
     assert model(IDS).logits.isfinite().all()
+
+
+def test_a_style_of_plan_by_its_name():
+    def shapes(plan):
+        with torch.device("meta"):
+            model = GPT2LMHeadModel(GPT2Config(n_layer=1))  # 768 and 3072, where the styles differ
+        return [p.shape for p in to_moe(model, "mpoe", 2, plan=plan).parameters()]
+
+    assert shapes("mpop") == shapes({"style": "mpop"}) != shapes(None)
 
 
 def test_one_expert_is_the_dense_model():
