@@ -266,6 +266,10 @@ _TRAIN = Settings(
 _UNMASKED = {**_MPOE, "mask_probability": 0.0}
 LONGER: dict[str, tuple[str, dict[str, Any]]] = {
     "dense-longer": ("the dense model, four times the updates", {"kind": "dense"}),
+    "wide-longer": (
+        "the dense model with more neurons: MPOE's parameters, four times the updates",
+        VARIANTS["wide"][1],
+    ),
     "mpoe-longer": ("MPOE without the gradient mask, four times the updates", _UNMASKED),
     "masked-longer": ("MPOE, mask 0.25, four times the updates", _MPOE),
     "mpoe-16-longer": (
