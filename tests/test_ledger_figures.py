@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from mpolab import runs
 from mpolab.errors import CheckpointError, DataNotFoundError
 from mpolab.ledger import counts, figures, pages
+from mpolab.ledger.own_points import own_points
 from mpolab.papers import ITEMS, label, recomputed
 from mpolab.probing import load_results
 from mpolab.runs import results_folder
@@ -98,7 +99,10 @@ def test_numbers_of_the_objects_are_in_the_words(page):
         f"share {2 * centre:,} numbers of central tensors and own {2 * auxiliary:,} each" in alts["figure-mpoe-fig1"][0]
     )
     mean = recomputed("mpobert-tab1-dev")["BART12"][1]
-    printed, anew = alts["figure-mpobert-fig1"]
+    printed, anew, ours = alts["figure-mpobert-fig1"]
+    found = own_points(results_folder())
+    assert all(f"{name} {size:.1f} M, {depth} layers, {mean:.1f}" in ours
+               for name, (size, depth, mean) in found.models.items())  # fmt: skip
     assert "BART12 140.0 M, 12 layers, 82.8" in printed and f"BART12 140.0 M, 12 layers, {mean:.1f}" in anew
     assert "MPOBERT12 20.0 M" in anew and f"MPOBERT48 {counts.mpobert('mpobert-48'):.1f} M" in anew
 
