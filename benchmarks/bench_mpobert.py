@@ -1,11 +1,12 @@
 """Speed and memory of MPOBERT beside transformers' BERT and ALBERT of the same shape, and of the two ways to rebuild.
 
-    python benchmarks/bench_mpobert.py [--quick] [--only training,eval,memory,rebuild,accelerations] [--repeats N]
-                                        [--json FILE]
+    python benchmarks/bench_mpobert.py [--quick] [--only training,eval,memory,rebuild,accelerations,probing]
+                                        [--repeats N] [--json FILE]
 
 All contenders run in one process on the same tokens, in turns (A B C A B C ...), after a warm-up; a ratio is the median
 over the rounds. sdpa attention and no dropout everywhere. `memory` runs one step each in a process of its own.
-`accelerations`: what each way to make a step of pre-training faster buys (accelerations.py).
+`accelerations`: what each way to make a step of pre-training faster buys (accelerations.py). `probing`: the ten tasks
+of the offline grammar in all layers of MiniLM, once each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,14 +36,18 @@ from mpolab import shared_rebuild  # noqa: E402
 from mpolab.meter import Meter  # noqa: E402
 from mpolab.mpobert import MPOBertModel  # noqa: E402
 from mpolab.mpobert_config import MPOBertConfig  # noqa: E402
+from mpolab.pretrained import load_pretrained  # noqa: E402
+from mpolab.probing import load_probing, probe  # noqa: E402
 from mpolab.rebuild import rebuild  # noqa: E402
 
-SECTIONS = ("training", "eval", "memory", "rebuild", "accelerations")
+SECTIONS = ("training", "eval", "memory", "rebuild", "accelerations", "probing")
 SHAPE = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 12,
          "hidden_act": "gelu"}  # fmt: skip
 BATCH, TOKENS = 16, 128
 TRAINING, EVALUATION, MEMORY = 0.85, 0.97, 1.15
 """Least tokens/s over BERT's and ALBERT's in training and evaluation; most activation memory over BERT's."""
+PROBED, PROBING = 5000, 180.0
+"""Sentences of ten tasks together, and the most seconds for them."""
 
 
 def models(**changes) -> dict[str, nn.Module]:
@@ -161,8 +167,26 @@ def rebuilding(rounds: int, quick: bool) -> list[dict]:
     return rows
 
 
+def probing(rounds: int, quick: bool) -> list[dict]:
+    """Ten tasks with PROBED sentences in all, and with four times as many: three in five to train, one to choose."""
+    found, rows = load_pretrained("minilm"), []
+    for sentences in (PROBED // 5,) if quick else (PROBED, 4 * PROBED):
+        each = sentences // 10
+        tasks = load_probing(sizes={"train": 3 * each // 5, "dev": each // 5, "test": each // 5})
+        start = time.perf_counter()
+        result = probe(found.model, found.tokenizer, tasks)
+        rows.append(
+            {
+                "tasks": len(tasks), "sentences": sentences, "different": result.sentences,
+                "seconds": time.perf_counter() - start, "of which hidden states": result.seconds,
+                "most": PROBING if sentences == PROBED else None,
+            }
+        )  # fmt: skip
+    return rows
+
+
 RUN = {"training": training, "eval": evaluation, "memory": memory, "rebuild": rebuilding,
-       "accelerations": accelerations}  # fmt: skip
+       "accelerations": accelerations, "probing": probing}  # fmt: skip
 
 
 def shown(section: str, rows: list[dict]) -> None:
@@ -179,6 +203,11 @@ def shown(section: str, rows: list[dict]) -> None:
             table.append((row["model"], str(row["layers"]), f"{row['peak_mb']:.0f}", judged(row["over_bert"], limit)))
     elif section == "accelerations":
         table = accelerations_table(rows)
+    elif section == "probing":
+        table = [("tasks", "sentences", "different", "s", "hidden states, s")]
+        for row in rows:
+            table.append((str(row["tasks"]), f"{row['sentences']:,}", f"{row['different']:,}",
+                          judged(row["seconds"], row["most"]), f"{row['of which hidden states']:.1f}"))  # fmt: skip
     else:
         table = [("hidden", "layers", "matrix", "layer ms", "batch ms", "batch / layer", "rule")]
         for row in rows:
