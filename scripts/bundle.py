@@ -94,6 +94,13 @@ def _of_an_encoder(record: runs.Record) -> str:
         f"| {e['step']:,} | {e['mlm_loss']:.3f} | {e['mlm_accuracy']:.1f} | {e['sop_accuracy']:.1f} |"
         for e in _evenly(record.evaluations)
     )
+    # transformers has ALBERT, but MPOBERT only once its file is imported, which takes transformers' own seconds
+    auto = (
+        "After\n`import mpolab.mpobert`, transformers' own `AutoModel` and `pipeline` know it by its folder as well. "
+        if record.recipe.startswith("mpobert")
+        else ""
+    )
+    use = f'`mpolab.load("{record.recipe}")`, or `mpolab.models.load_pretrained("{record.recipe}", head="masked-lm")`. '
     return f"""Masked tokens (15 %) and sentence order; the split that chose the step is the end of the training text.
 
 On novels that were held out ({record.data["rows"]["test"]:,} rows):
@@ -110,7 +117,7 @@ On the split that chooses, while it trained:
 |---|---|---|---|
 {points}
 
-Use: `mpolab.load("{record.recipe}")`, or `mpolab.models.load_pretrained("{record.recipe}", head="masked-lm")`. Lower
+Use: {use}{auto}Lower
 case English prose of before 1930, with what its authors thought; not for anything that matters."""
 
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,6 +79,21 @@ def test_it_fills_a_mask(name):
     answers = fill("he said that he had not [MASK] the house.", top_k=3)
     assert len(answers) == 3 and all(0 < answer["score"] < 1 for answer in answers)
     assert answers[0]["score"] > 5 / len(found.tokenizer)
+
+
+def test_transformers_own_classes_know_it_after_the_one_import_that_is_documented():
+    for text in (CHECKPOINTS / "mpobert-mini" / "README.md", CHECKPOINTS.parent.parent / "README.md"):
+        assert "`import mpolab.mpobert`" in text.read_text("utf-8")
+    script = (
+        "import sys, mpolab.mpobert; from transformers import AutoModel, AutoModelForMaskedLM, pipeline;"
+        "print(*(type(auto.from_pretrained(sys.argv[1])).__name__ for auto in (AutoModel, AutoModelForMaskedLM)));"
+        "fill = pipeline('fill-mask', model=sys.argv[1]);"
+        "print(type(fill.model).__name__, len(fill('he said that he had not [MASK] the house.', top_k=3)))"
+    )
+    command = [sys.executable, "-c", script, str(CHECKPOINTS / "mpobert-mini")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["MPOBertModel", "MPOBertForMaskedLM", "MPOBertForMaskedLM", "3"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
