@@ -1,7 +1,7 @@
 """Pre-training as methods and recipes: an ALBERT from nothing, an MPOBERT from it, and what both are compared with.
 
-A run makes the vocabulary (or takes its source's), the tokens and the model, trains on masked tokens and sentence
-order, scores the held-out text beside counts of neighbours, and leaves the trained model in build/models/.
+A run makes the vocabulary (or takes its source's, or a given one), the tokens and the model, trains on masked tokens
+and sentence order, scores the held-out text beside counts of neighbours, and leaves the trained model in build/models/.
 MPOBERT (Liu et al. 2023) sections 3.3 and 4.1, Figure 3; notebook 03, "Pre-training".
 
 Items: mpobert-fig3, mpobert-tab6.
@@ -23,14 +23,14 @@ from torch import nn
 
 from . import runs, segments
 from .corpora import SEPARATOR
-from .errors import TrainingError, unknown
+from .errors import ModelNotFoundError, TrainingError, unknown
 from .features import MASKED_SHARE
 from .jobs import Job, Method, Recipe
 from .mpobert_config import PRESETS
 from .mpobert_init import INITS
 from .ngrams import Counts, contexts, floors
 from .phases import Phase, run_phases
-from .pretrained import load_pretrained, quiet_transformers
+from .pretrained import CHECKPOINTS, load_pretrained, load_tokenizer, quiet_transformers
 from .settings import Settings
 from .training import Outcome
 from .vocabulary import train_tokenizer
@@ -52,6 +52,7 @@ MINI: dict[str, Any] = {
 OPTIONS: dict[str, Any] = {
     "shape": {},
     "vocabulary": 8000,
+    "tokenizer": None,
     "whole_words": False,
     "phases": None,
     "positions": "sinusoids",
@@ -60,7 +61,8 @@ OPTIONS: dict[str, Any] = {
     "changes": {},
     "separator": SEPARATOR,
 }
-"""shape: entries of the config, in place of MINI's. vocabulary: entries at most. whole_words: see `segments.Segments`.
+"""shape: entries of the config, in place of MINI's. vocabulary: entries at most. tokenizer: whose is used as it is, see
+`given_tokenizer`; None = one is trained on the text. whole_words: see `segments.Segments`.
 phases: [[layers, share of the steps, learning rate], ...], with a fourth entry [.., masked share] where more than 15
 % are hidden: an ALBERT is first applied fewer times and then more often, as its layers are all the same one; the rate
 is constant but in the last phase, which follows the schedule; None = one phase. positions: "sinusoids" (Vaswani et
@@ -68,7 +70,7 @@ al. 2017, section 3.5) or "random", what position embeddings start as. init, lay
 `MPOBertModel.from_albert`; init "scratch" = random numbers. separator: see `load_text`."""
 
 _OF_TEXT = ("whole_words", "separator")
-_OF_ALBERT = ("shape", "vocabulary", "phases", "positions", *_OF_TEXT)
+_OF_ALBERT = ("shape", "vocabulary", "tokenizer", "phases", "positions", *_OF_TEXT)
 _OF_MPOBERT = ("init", "layers", "changes", *_OF_TEXT)
 
 
@@ -92,6 +94,11 @@ def check(job: Job) -> None:
         raise unknown("initialisation", asked["init"], (*INITS, "scratch"))
     if asked["positions"] not in ("sinusoids", "random"):
         raise unknown("positions", asked["positions"], ("sinusoids", "random"))
+    if asked["tokenizer"] is not None and "vocabulary" in job.recipe.options:
+        raise TrainingError(
+            f"tokenizer={asked['tokenizer']!r} has a vocabulary of its own, and the recipe asks for one of at most "
+            f"{asked['vocabulary']!r} entries: give one of the two."
+        )
     phases = asked["phases"]
     if phases is not None:
         if not all(len(phase) in (3, 4) for phase in phases):
@@ -108,13 +115,15 @@ def check(job: Job) -> None:
 
 
 def from_nothing(job: Job) -> None:
-    """A vocabulary of the training text, and an ALBERT with random numbers."""
+    """A vocabulary of the training text, or the given tokenizer's, and an ALBERT with random numbers."""
     from transformers import AlbertConfig, AlbertForPreTraining
 
     asked = {**OPTIONS, **job.recipe.options}
     splits = segments.held_out(job.data.splits)
-    length = job.settings.max_length
-    job.tokenizer = train_tokenizer(splits["train"], asked["vocabulary"], length, job.progress)
+    if asked["tokenizer"] is None:
+        job.tokenizer = train_tokenizer(splits["train"], asked["vocabulary"], job.settings.max_length, job.progress)
+    else:
+        job.tokenizer = given_tokenizer(asked["tokenizer"])
     config = AlbertConfig(**{**MINI, **asked["shape"]}, vocab_size=len(job.tokenizer), **_special(job.tokenizer))
     job.model = seeded(partial(AlbertForPreTraining, config), job.seed)
     if asked["positions"] == "sinusoids":
@@ -122,6 +131,29 @@ def from_nothing(job: Job) -> None:
         with torch.no_grad():  # as large as random ones: a sinusoid's mean square is 1/2
             table.copy_(sinusoids(*table.shape) * config.initializer_range * math.sqrt(2))
     _tokenize(job, splits, asked["whole_words"])
+
+
+def given_tokenizer(name: str | os.PathLike) -> Any:
+    """The tokenizer that lies in a folder, with or without a model, or that of a model by its bundled or hub name.
+
+    Raises ModelNotFoundError where there is none, CheckpointError for one that is damaged, TrainingError for one that
+    lacks a token of which rows of masked tokens are made.
+    """
+    text = os.fspath(name)
+    folder = next((place for place in (Path(text).expanduser(), CHECKPOINTS / text.lower()) if place.is_dir()), None)
+    tokenizer = load_tokenizer(folder) if folder else load_pretrained(name).tokenizer
+    if tokenizer is None:
+        raise ModelNotFoundError(
+            f"tokenizer={text!r}: no tokenizer is there. Give a folder as `tokenizer.save_pretrained(folder)` writes "
+            "it, a model that has one ('albert-mini'), or None to train one on the text."
+        )
+    lacking = [kind for kind in ("pad", "cls", "sep", "mask") if getattr(tokenizer, f"{kind}_token_id") is None]
+    if lacking:
+        raise TrainingError(
+            f"tokenizer={text!r} has no {' and no '.join(f'{kind}_token' for kind in lacking)}, and pre-training "
+            "on masked tokens needs it: give the tokenizer of an encoder ('albert-mini'), or None to train one."
+        )
+    return tokenizer
 
 
 def sinusoids(count: int, size: int) -> torch.Tensor:
@@ -314,6 +346,17 @@ RECIPES: tuple[Recipe, ...] = (
             "laptop": {"max_steps": 4000, "dev": 2000},
             "gpu": {"max_steps": 60_000, "batch_size": 256, "precision": "bf16", "dev": 2000, "eval_every": 2000},
         },
+        seeds=(0,),
+    ),
+    Recipe(
+        name="albert-mini-lamb",
+        about="A tiny ALBERT from nothing but albert-mini's tokenizer, by the paper's optimizer: shows that LAMB runs.",
+        text="english_novels",
+        model="",
+        method="pretrain_albert",
+        options={"shape": _TINY, "tokenizer": "albert-mini", **_NOVELS},
+        settings=_LAMB,
+        scales={"smoke": _SMOKE},
         seeds=(0,),
     ),
     Recipe(

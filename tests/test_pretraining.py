@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -12,11 +13,12 @@ import torch
 from transformers import AlbertConfig, AlbertForPreTraining, TrainerCallback
 
 from mpolab import phases, pretraining, recipes, segments, training
-from mpolab.errors import DataError, DataNotFoundError, TrainingError, UnknownNameError
+from mpolab.errors import DataError, DataNotFoundError, ModelNotFoundError, TrainingError, UnknownNameError
 from mpolab.features import IGNORE, collator
 from mpolab.jobs import Recipe
 from mpolab.mpobert import MPOBertForPreTraining
 from mpolab.objectives import KINDS, masked_only
+from mpolab.pretrained import load_pretrained
 from mpolab.settings import Settings
 from mpolab.vocabulary import train_tokenizer
 
@@ -193,6 +195,30 @@ def test_a_run_leaves_a_record_and_a_model_that_goes_on_as_mpobert(folder, tmp_p
     assert not torch.allclose(job.model.albert.embeddings.word_embeddings.weight, theirs, atol=1e-2)
 
 
+def test_a_given_tokenizer_is_used_as_it_is_and_lamb_trains(tmp_path, monkeypatch):
+    (tmp_path / "english_novels.train.txt").write_text("\n=== next ===\n".join(novel(k) for k in range(3)))
+    (tmp_path / "english_novels.valid.txt").write_text(novel(9, 40))
+    optimizers, vocabularies, plain = [], [], phases.pretrain
+
+    def spy(model, tokenizer, data, settings, *arguments, **options):
+        vocabularies.append(tokenizer.get_vocab())
+        optimizers.append(settings.optimizer)
+        return plain(model, tokenizer, data, settings, *arguments, **options)
+
+    monkeypatch.setattr(phases, "pretrain", spy)
+    lamb = recipes.recipe_named("albert-mini-lamb")
+    small = {**lamb.scales["smoke"], "train": 40, "select": 6, "dev": 8, "max_steps": 4, "warmup": 1, "batch_size": 4}
+    lamb = dataclasses.replace(lamb, scales={"smoke": small})
+    record = recipes.run(lamb, "smoke", 0, data_dir=tmp_path, progress=False)
+    theirs = load_pretrained("albert-mini").tokenizer
+    assert optimizers == ["lamb"] and vocabularies == [theirs.get_vocab()] and record.steps == 4
+    left = tmp_path / "build" / "models" / "albert-mini-lamb-smoke-seed0"
+    found = load_pretrained(left, head="pretraining")
+    assert found.model.config.vocab_size == len(found.tokenizer) == len(theirs) == 8000
+    assert found.model.config.pad_token_id == theirs.pad_token_id
+    assert found.tokenizer.get_vocab() == theirs.get_vocab()
+
+
 def test_each_phase_has_its_layers_its_rate_and_no_look_at_the_test_split(folder, monkeypatch):
     calls, plain = [], phases.pretrain
 
@@ -288,6 +314,21 @@ def test_options_that_cannot_be_meant(folder):
     bad(folder, "shares of max_steps", settings=Settings(epochs=1, batch_size=8, max_length=24))
     bad(folder, "algorithm1", UnknownNameError, method="pretrain_mpobert", options={"init": "algoritm1"})
     bad(folder, "whole_words", UnknownNameError, method="continue_albert", options={"whole_word": True})
+
+
+def test_a_given_tokenizer_that_is_not_there_or_hides_nothing(folder, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a recipe names no path of a machine
+    options = {key: value for key, value in recipe().options.items() if key != "vocabulary"}
+    bad(folder, "one of the two", options={**options, "vocabulary": 60, "tokenizer": "albert-mini"})
+    bad(folder, "does not exist", ModelNotFoundError, options={**options, "tokenizer": "./nowhere"})
+    (tmp_path / "empty").mkdir()
+    bad(folder, "no tokenizer is there", ModelNotFoundError, options={**options, "tokenizer": "empty"})
+    bad(folder, "no mask_token", options={**options, "tokenizer": "gpt2-mini"})
+    for kind in ("pad", "mask"):
+        lacking = copy.deepcopy(tokenizer)
+        setattr(lacking, f"{kind}_token", None)
+        lacking.save_pretrained(tmp_path / kind)
+        bad(folder, rf"has no {kind}_token, and", options={**options, "tokenizer": kind})
 
 
 def test_a_text_that_is_not_there_empty_or_not_utf8(tmp_path):
