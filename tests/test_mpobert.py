@@ -132,6 +132,25 @@ def test_a_copy_computes_what_albert_does_unrolled_to_that_depth(kind):
     assert not torch.allclose(first(source(ids(), attention_mask=mask)), expected, atol=1e-2)  # the depth matters
 
 
+@pytest.mark.parametrize("sizes", [(197, 394, 1), (200, 400, 4), (202, 404, 2)], ids=str)
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"mpo_mode": "factorized"},
+        {"mpo_mode": "reconstruct", "mpo_rebuild": "layer"},
+        {"mpo_mode": "reconstruct", "mpo_rebuild": "batch"},
+    ],
+    ids=lambda way: "-".join(way.values()),
+)
+def test_a_copy_of_sizes_without_a_plan_of_their_own(sizes, way):
+    """A prime, and twice a prime, are padded with zeros, whichever way W is applied; 200 has factors."""
+    hidden, inner, heads = sizes
+    source = small_albert(hidden_size=hidden, intermediate_size=inner, num_attention_heads=heads)
+    mine = MPOBertForMaskedLM.from_albert(source, num_layers=5, init="copy", **way)
+    assert mine.config.plan("query").is_padded == mine.config.plan("ffn").is_padded == (hidden != 200)
+    assert torch.allclose(mine(ids()).logits, unrolled(source, 5)(ids()).logits, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
