@@ -306,10 +306,12 @@ def draw_layers(
             ax.add_patch(Rectangle((column - 0.45, best - 0.45), 0.9, 0.9, fill=False, **dashes))
     for ink, words in cells.items():
         write(ax, words, 7.5, ink)
-    write(ax, [(k + 0.2, -0.75, name) for k, name in enumerate(col_names)], 8.5, INK, "right", 40)
+    # names stand some points away from the cells, however many layers there are
+    below, above = (ax.transData + ScaledTranslation(0, y / 72, ax.figure.dpi_scale_trans) for y in (-4, 7))
+    write(ax, [(k + 0.2, -0.5, name) for k, name in enumerate(col_names)], 8.5, INK, "right", 40, below)
     write(ax, [(-0.65, layer, f"{layer}") for layer in range(0, layers, -(-layers // 14))], 8.5, INK, "right")
     starts = [k for k in range(len(groups)) if not k or groups[k] != groups[k - 1]]
-    write(ax, [(k - 0.5, layers - 0.15, groups[k]) for k in starts], 8.5, MUTED, "left")
+    write(ax, [(k - 0.5, layers - 0.5, groups[k]) for k in starts], 8.5, MUTED, "left", where=above)
     for begin in starts[1:]:
         ax.plot([begin - 0.5] * 2, [-0.5, layers - 0.5], color="white", linewidth=3)
     if mark is not None and mark < layers:

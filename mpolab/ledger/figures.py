@@ -267,12 +267,14 @@ def _mpobert_4(results: Path) -> list[Picture]:
     if not any((results / "probing").glob("*.json")):
         raise DataNotFoundError("there is no record in results/probing; python scripts/probe_models.py makes them.")
     found = load_results(results / "probing")
-    figure, axes = viz.figure(5.4 * len(found), 5.2, len(found))
+    deepest = max(len(task.values()) for result in found.values() for task in result.tasks)
+    high = max(5.2, 2.4 + 0.2 * deepest)
+    figure, axes = viz.figure(5.4 * len(found), high, len(found))
     said = []
     for number, (ax, (model, result)) in enumerate(zip(axes, found.items())):
         tasks = _by_group(result)
         left, right = 0.05 + 0.95 * number / len(found), 0.95 * (number + 1) / len(found)
-        ax.set_position((left, 0.28, right - left, 0.56))
+        ax.set_position((left, 1.45 / high, right - left, 1 - 2.3 / high))  # room for names below and a title above
         viz.draw_layers(
             ax,
             [task.values() for task in tasks],
@@ -284,8 +286,8 @@ def _mpobert_4(results: Path) -> list[Picture]:
         best = ", ".join(f"{task.name.partition('-')[2]} {task.best()}" for task in tasks)
         said.append(f"{model.rpartition('/')[2]}, best layers: {best}")
     caption = (
-        "results/probing, tasks of the offline grammar, one seed each; MiniLM stands for BERT, and no MPOBERT of the "
-        "paper's size is at hand: the small one is below. Shades are of each column by itself."
+        "results/probing, tasks of the offline grammar, one seed each; MiniLM stands for BERT, and mpobert-mini, 24 "
+        "layers 192 wide, for an MPOBERT of the paper's size. Shades are of each column by itself."
     )
     return [Picture(viz.png(figure, DPI), "; ".join(said) + ".", caption), *_mpobert_4_trend(results)]
 
