@@ -388,8 +388,8 @@ def test_a_remedy_that_was_chosen_gives_the_verdict_and_the_first_result_stays(t
     assert row.verdict == "smaller scale: same direction" and row.interval[0] > 0
     assert row.ours.startswith("with more of it, two - one: +2.0, 95 %")
     assert row.ours.endswith(
-        "with the first settings: -2.0, 95 % [-2.2, -1.8] (opposite); chosen among these and the first settings, on "
-        "rows that choose: more of it / less of it"
+        "with the first settings (one - two): -2.0, 95 % [-2.2, -1.8] (opposite); chosen among these and the first "
+        "settings, on rows that choose: more of it / less of it"
     )
     assert len(row.record) == len(set(row.record)) == 7 and row.record[-1] == "results/tries.json"
 

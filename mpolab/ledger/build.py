@@ -87,6 +87,8 @@ def _decided(
     if chose and remedy.chosen and runs_there:
         last, counts = tried_again[-1]
         looked = [(replace(look, about=f"the first settings and {look.about}"), its) for look, its in looked]
+        if first.evidence.about != last.evidence.about:  # such as of which tasks
+            first = replace(first, about=f"{first.about} ({first.evidence.about})")
         others = [(first, found), *looked, *tried_again[:-1]]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
