@@ -144,7 +144,7 @@ def test_the_papers_own_scale_is_refused_with_what_works(elsewhere_too, monkeypa
     command = said[said.index("mpolab run") : said.index(" (--dry-run")]
     assert command == "mpolab run mpop-tab3 --scale gpu --data-dir DIR"
     assert cli.main([*command.split()[1:], "--dry-run"]) == 0
-    assert "[its recipes with the paper's models, without remedies]" in capsys.readouterr().out
+    assert "[its recipes, 4 of the print's 9 tasks, with the paper's models, without remedies]" in capsys.readouterr().out
     assert not list(elsewhere_too.rglob("*.json")), "nothing was run"
 
 
@@ -347,7 +347,8 @@ def test_hours_are_operations_by_a_rate_that_is_said():
     assert sizes == {"mpop-tab3": "albert-base-v2", "mpop-tab5": "bert-base-uncased"}
     first = ledger.recipes_of("mpop-tab3", remedies=False)
     albert = hours.cost_of([hours.at_printed_size(name, "mpop-tab3") for name in first], "paper")
-    assert dict(hours.item_costs("mpop-tab3"))["its recipes with the paper's models, without remedies"] == albert
+    told = dict(hours.item_costs("mpop-tab3"))
+    assert told["its recipes, 4 of the print's 9 tasks, with the paper's models, without remedies"] == albert
     assert albert != hours.cost_of([hours.at_printed_size(name) for name in first], "paper")
     deep = hours.at_printed_size("table1-rte-mpobert-mini").at("paper")
     assert deep.model == "mpobert-24" and flops.of_recipe(hours.at_printed_size("table1-rte-mpobert-mini"), "paper")
