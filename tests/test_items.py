@@ -144,7 +144,8 @@ def test_the_papers_own_scale_is_refused_with_what_works(elsewhere_too, monkeypa
     command = said[said.index("mpolab run") : said.index(" (--dry-run")]
     assert command == "mpolab run mpop-tab3 --scale gpu --data-dir DIR"
     assert cli.main([*command.split()[1:], "--dry-run"]) == 0
-    assert "[its recipes, 4 of the print's 9 tasks, with the paper's models, without remedies]" in capsys.readouterr().out
+    large = "[its recipes, 4 of the print's 9 tasks, with the paper's models, without remedies]"
+    assert large in capsys.readouterr().out
     assert not list(elsewhere_too.rglob("*.json")), "nothing was run"
 
 

@@ -7,7 +7,6 @@ from ..recipes import RECIPES
 from ..tasks import TASKS
 from .items import recipes_of
 
-
 GRADED = set(TASKS) - {"IMDB"}
 """What a table may have a score for; of IMDB the papers print what a model writes in its manner."""
 
