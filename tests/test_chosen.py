@@ -410,3 +410,14 @@ def test_few_shots_of_mnli_are_at_a_third(id, models):
             scores = [runs.load(folder / f"laptop-seed{seed}.json").scores["dev"]["accuracy"] for seed in range(5)]
             means.append(sum(scores) / len(scores))
     assert f"({min(means):.0f} to {max(means):.0f} %)" in FINDINGS[id]
+
+
+def test_squad_of_a_thousand_rows_is_what_is_said():
+    found = {}
+    for model in MODELS:
+        files = [ROOT / "results" / f"table1-squad-{model}" / f"laptop-seed{seed}.json" for seed in range(3)]
+        found[model] = [runs.load(file).scores["dev"]["f1"] for file in files]
+    small = found["albert-mini"] + found["mpobert-mini"]
+    assert f"{min(small):.0f} to {max(small):.0f};" in FINDINGS["mpobert-tab1-albert"]
+    mine, theirs = (f"{min(found[m]):.0f} to {max(found[m]):.0f}" for m in ("mpobert-mini", "minilm"))
+    assert f"(F1 of {mine} where MiniLM has {theirs})" in FINDINGS["mpobert-tab1-bert"]
