@@ -98,7 +98,7 @@ def blocked_linear(
     """y = W_e x + b_e for the tokens of each expert in `used`; differentiable in everything.
 
     central: (d, i_c, j_c, e). left, right: (experts, i_L, j_L, d) and (experts, e, i_R, j_R), the halves of all chains
-    (`shared_rebuild.stacked_halves`), of central's dtype. biases: (experts, out), or (out,) for all. parts: (tokens,
+    (`shared_rebuild.stacked_thirds`), of central's dtype. biases: (experts, out), or (out,) for all. parts: (tokens,
     in) of each used expert, in the dtype to multiply in; inner vectors in their blocks' order, going in and coming out.
     keep_weight: False makes W once more for the backward pass.
     """

@@ -54,7 +54,8 @@ def of_recipe(recipe: Recipe, scale: str) -> Training | None:
 
 
 def steps_of(recipe: Recipe) -> int | None:
-    """Updates of one training of a recipe (at its scale); those that squeezing adds are not among them."""
+    """Updates of one training of a recipe (at its scale); those that squeezing adds are not among them, and a passage
+    that is longer than a row, and so is read in several windows, counts as one."""
     settings = recipe.settings
     if settings.max_steps is not None:
         return settings.max_steps

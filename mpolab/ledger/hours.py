@@ -37,7 +37,7 @@ OF_ITEM = {("mpop-tab3", "minilm"): "albert-base-v2"}
 ASSUMED = (
     "matrix products of the training steps alone, all rows at full length, MPOs at full bonds; not scoring, reading or "
     "saving, nor what squeezing adds, nor the rebuilding of experts; a T5 as if its answers were as long as its "
-    "sources. Small models keep a GPU waiting and take longer"
+    "sources, a passage of SQuAD as one window. Small models keep a GPU waiting and take longer"
 )
 
 
