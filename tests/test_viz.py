@@ -198,7 +198,7 @@ def test_the_best_layer_of_each_column_is_in_a_dashed_box_and_layer_0_at_the_bot
     read = words(ax, ["90", "70", "50", "20", "30", "a", "b", "c", "x", "y", "0", "1", "2", "layer"])
     assert read[0, 1] == read[0, 2] == "90" and read[1, 0] == "70"
     assert sum(len(word) == 2 and word.isdigit() for word in read.values()) == 6  # none in the empty column
-    assert [place for place, word in read.items() if word in ("x", "y")] == [(-0.5, 2.5), (1.5, 2.5)]  # once, at the top
+    assert [place for place, word in read.items() if word in ("x", "y")] == [(-0.5, 2.5), (1.5, 2.5)]  # once, on top
     (image,) = ax.images
     shades = image.get_array()
     assert np.allclose(shades[:, 0], [0, 1, 1]) and np.allclose(shades[:, 1], [1, 0, 0.2])  # each column by itself
