@@ -147,7 +147,8 @@ def test_an_item_is_all_its_recipes_and_seeds(item, capsys, monkeypatch):
     out, err = capsys.readouterr()
     files = sorted(path.relative_to(item).as_posix() for path in item.rglob("*.json"))
     assert files == [f"{name}/smoke-seed{seed}.json" for name in ("floor", "words") for seed in (0, 1, 3)]
-    assert "2 recipes, 6 runs, 0 with a record; to go: 6 runs, about 1 s one after the other, without training" in err
+    of = "2 recipes, 1 of the print's 3 tasks, 6 runs, 0 with a record"
+    assert f"{of}; to go: 6 runs, about 1 s one after the other, without training" in err
     assert "6/6" in err and "mpop-tab5-last-3: smaller scale" in out and "smoke, seeds 0 1 3" in out
     assert out.splitlines()[-1].startswith("7 claims: ")
 
@@ -191,7 +192,8 @@ def test_offline_rows_of_a_real_task_are_kept_apart(item, monkeypatch):
 
 def test_what_an_item_refuses(item, capsys):
     assert cli.main(["run", "mpop-tab5", "--scale", "laptop"]) == 2
-    paragraph(capsys.readouterr().err, "not every recipe of mpop-tab5 has the scale 'laptop'", "all have: smoke")
+    err = capsys.readouterr().err
+    paragraph(err, "not every claim about mpop-tab5 has recipes of scale 'laptop'", "all have: smoke")
     assert cli.main(["run", "mpop-tab5", "--scale", "huge"]) == 2
     paragraph(capsys.readouterr().err, "unknown scale 'huge'")
     assert cli.main(["run", "mpobert-fig4"]) == 2
@@ -232,11 +234,12 @@ def test_one_failed_training_does_not_stop_the_others(item):
 
 
 def test_every_item_with_recipes_can_be_planned(monkeypatch):
-    """With the real table: every recipe has the scale that the ledger's commands name."""
+    """With the real table: every claim has recipes of the scale that the ledger's commands name."""
     assert {"mpop-tab3", "mpobert-tab1", "mpobert-fig3"} <= set(ledger.runnable())
     for id in ledger.runnable():
         asked = work(id, "laptop")
-        assert len(asked.runs) == sum(len(recipes.RECIPES[name].seeds) for name in ledger.recipes_of(id))
+        names = ledger.recipes_of(id, scale="laptop")
+        assert len(asked.runs) == sum(len(recipes.RECIPES[name].seeds) for name in names)
         assert all(run.path.name == f"laptop-seed{run.seed}.json" for run in asked.runs)
     with pytest.raises(UnknownNameError, match="unknown item"):
         work("mpop-tab9")

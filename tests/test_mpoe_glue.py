@@ -166,15 +166,21 @@ KINDS = ("dense", "switch", "moe", "mpoe", "mpoe-16", "without-sharing", "moefic
 
 
 def test_every_variant_of_every_task_with_the_same_settings():
-    named = {f"experts-glue-{task}-{kind}" for task in ("sst-2", "mrpc", "rte", "sts-b") for kind in KINDS}
-    own_rate = {f"experts-glue-{task}-switch-own-rate" for task in ("sst-2", "mrpc", "rte", "sts-b")}
+    four, others = ("sst-2", "mrpc", "rte", "sts-b"), ("cola", "qqp", "mnli", "qnli")
+    named = {f"experts-glue-{task}-{kind}" for task in (*four, *others) for kind in KINDS}
+    own_rate = {f"experts-glue-{task}-switch-own-rate" for task in (*four, *others)}
     together = {f"experts-together-{kind}" for kind in KINDS}
     longer = {f"experts-glue-{task}-{kind}-longer" for task in ("sst-2", "sts-b") for kind in ("dense", "mpoe")}
     longer |= {"experts-together-dense-longer", "experts-together-mpoe-longer"}
     assert {each.name for each in mpoe_glue.RECIPES} == named | own_rate | longer | together
     for scale in ("smoke", "laptop", "gpu"):
-        assert len({RECIPES[name].at(scale).settings for name in named}) == 1
-        for each in mpoe_glue.RECIPES:
+        there = [each for each in mpoe_glue.RECIPES if scale in each.scales]
+        large = [each.name for each in mpoe_glue.RECIPES if each.task.lower() in others]
+        assert {each.name for each in mpoe_glue.RECIPES} - {each.name for each in there} == (
+            set(large) if scale == "laptop" else set()
+        )
+        assert len({each.at(scale).settings for each in there if each.name in named}) == 1
+        for each in there:
             at = each.at(scale)
             assert each.seeds == (0, 1, 2) and at.options["paper_splits"]
             assert at.model == ("t5-base" if scale == "gpu" else "t5-mini")
@@ -205,6 +211,7 @@ def test_records_turn_a_claim_into_a_verdict(here, id):
     assert row.verdict == "not run" and row.command == f"mpolab run {item} --scale laptop --data-dir DIR"
     assert f"not yet: {2 * pairs} runs" in row.ours
     assert set(evidence[id].recipes) <= set(ledger.recipes_of(item))
+    assert len(evidence[id].recipes) == (16 if which == "glue" else 2)  # eight tasks, four of them here
     base = made(recipe(), here)
     tasks = ("sst-2", "mrpc", "rte", "sts-b") if which == "glue" else ("",)
     for task in tasks:

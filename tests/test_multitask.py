@@ -483,8 +483,10 @@ def test_recipes_that_cannot_be_run(place, monkeypatch, recipe, error, words):
 def test_table_2_as_recipes():
     for model in ("albert-mini", "mpobert-mini", "minilm"):
         recipe = recipes.RECIPES[f"table2-{model}"]
-        assert recipe.model == model and recipe.tasks == ("SST-2", "MRPC", "RTE", "STS-B")
+        four = ("SST-2", "MRPC", "RTE", "STS-B")
+        assert recipe.model == model and recipe.at("laptop").tasks == four
+        assert recipe.at("gpu").tasks == (*four, "CoLA", "QQP", "MNLI", "QNLI") == recipe.at("smoke").tasks
         assert recipe.at("laptop").train == 200 and recipe.at("laptop").settings.precision == "bf16"
     listed = {entry["name"]: entry["task"] for entry in recipes.listing()}
-    assert listed["table2-minilm"] == "SST-2, MRPC, RTE, STS-B"
+    assert listed["table2-minilm"] == "SST-2, MRPC, RTE, STS-B, CoLA, QQP, MNLI, QNLI"
     assert recipes.RECIPES["demo"].hash("smoke") == dataclasses.replace(recipes.RECIPES["demo"], tasks=()).hash("smoke")

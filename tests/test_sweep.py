@@ -201,7 +201,7 @@ def test_one_point_for_real(tmp_path, monkeypatch):
 def made(monkeypatch, task: str) -> None:
     """mpop-tab5, as if two recipes that can be swept and two that cannot decided it."""
     names = [f"offline-{task}-full", f"offline-{task}-majority", "albert-mini", "demo"]
-    monkeypatch.setattr(ledger, "recipes_of", lambda item: tuple(names) if item == "mpop-tab5" else ())
+    monkeypatch.setattr(ledger, "recipes_of", lambda item, scale: tuple(names) if item == "mpop-tab5" else ())
 
 
 @pytest.mark.parametrize("url", ["nonsense://somebody:secret@host/x", "no address at all"])

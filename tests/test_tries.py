@@ -68,7 +68,7 @@ def test_commands_are_those_of_the_files_in_their_order():
 def test_a_row_has_the_commands_of_the_tries_that_are_there(tmp_path):
     """Behind those of the records, each once, and only while results/ has their files."""
     id = "mpop-tab3-lfa"
-    for name in ledger.EVIDENCE[id].recipes:
+    for name in ledger.EVIDENCE[id].recipes_at("laptop"):
         shutil.copytree(ROOT / "results" / name, tmp_path / name)
     remedy = dataclasses.replace(REMEDIES[id], files=("mpop_rows.json", "learning_rates.json"))
     for file in remedy.files:

@@ -48,9 +48,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     given = {"scale": arguments.scale, "grid": grid, "seed": arguments.seed, "data_dir": arguments.data_dir,
              "source": arguments.source, "storage": arguments.storage, "progress": not arguments.quiet}  # fmt: skip
     if arguments.recipe in ITEMS and arguments.recipe not in RECIPES:
-        from .. import ledger
+        from .. import ledger, runs
 
-        names = ledger.recipes_of(arguments.recipe)
+        names = ledger.recipes_of(arguments.recipe, scale=runs.asked_scale(arguments.scale) or "smoke")
         found = []
         for each in sweep_all(names, file=arguments.recipe, **given):
             found.append(each)

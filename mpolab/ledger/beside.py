@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 
+from ..jobs import Recipe
 from ..papers import printed, table
 from ..papers.table import PrintedTable
 from ..recipes import RECIPES, recipe_named
@@ -175,9 +176,19 @@ def _cells(grid: Grid, scale: str, results: Path) -> Iterator[tuple[tuple[str, b
         for again in (False, True):
             for column, place in grid.places.items():
                 name = beside.recipe_for(place, again)
-                seeds = seeds_there(name, scale, results) if name else []
+                if not name or not _has(recipe_named(name), scale, column):
+                    continue
+                seeds = seeds_there(name, scale, results)
                 if len(seeds) >= LEAST_SEEDS:
                     yield (row, again, column), [record_of(recipe_named(name), scale, seed, results) for seed in seeds]
+
+
+def _has(recipe: Recipe, scale: str, column: str) -> bool:
+    """Whether there is a scale like that, and, where the recipe is of several tasks, the column's is one of them."""
+    if scale not in recipe.scales:
+        return False
+    tasks = recipe.at(scale).tasks
+    return not tasks or column in tasks
 
 
 def _row(grid: Grid, name: str, again: bool, cells: Mapping[str, list[Record]], averaged: Sequence[str]) -> OurRow:

@@ -87,8 +87,8 @@ def _decided(
     if chose and remedy.chosen and runs_there:
         last, counts = tried_again[-1]
         looked = [(replace(look, about=f"the first settings and {look.about}"), its) for look, its in looked]
-        if first.evidence.about != last.evidence.about:  # such as of which tasks
-            first = replace(first, about=f"{first.about} ({first.evidence.about})")
+        if (said := first.evidence.said(found.scale)) != last.evidence.said(counts.scale):  # such as of which tasks
+            first = replace(first, about=f"{first.about} ({said})")
         others = [(first, found), *looked, *tried_again[:-1]]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
@@ -130,7 +130,7 @@ def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds) -> 
     if not scales:
         return "its recipes have no scale in common", ""
     scale = ASK_FOR if ASK_FOR in scales else scales[-1]
-    wanted = [(name, scale, seed) for name in evidence.recipes for seed in RECIPES[name].seeds]
+    wanted = [(name, scale, seed) for name in evidence.recipes_at(scale) for seed in RECIPES[name].seeds]
     return f"not yet: {seconds.together(wanted)} at scale {scale}", item_command(item, scale)
 
 

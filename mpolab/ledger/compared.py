@@ -22,6 +22,7 @@ from ..jobs import Recipe
 from ..recipes import recipe_named
 from ..runs import SCALES, Record
 from ..tasks import task_named
+from .coverage import tasks_here
 from .row import AT_PAPER_SCALE, LEAST_SEEDS, OUTCOMES, REPRODUCED, SMALLER
 from .statistics import DIRECTIONS, Difference, difference
 
@@ -83,7 +84,8 @@ def _recipes(pairs: Sequence[Pair]) -> tuple[str, ...]:
 class Compared:
     """pairs: (first, second) per task; second may be a number. direction: what the claim says of the first, one of
     DIRECTIONS. margin: for "equal", how far apart two may be and still count as alike. about: what stands before the
-    difference, "centres frozen - all trained". among: the scales that count, from the smallest.
+    difference, "centres frozen - all trained". among: the scales that count, from the smallest. A pair belongs to the
+    scales that all of its recipes have, so that a small scale can have some of the tasks.
 
     Raises UnknownNameError for a recipe or direction that does not exist; LedgerError for no pair, or for a margin
     where none is meant.
@@ -118,20 +120,38 @@ class Compared:
         )
         return replace(self, pairs=pairs, direction=direction, margin=margin)
 
+    def pairs_at(self, scale: str) -> tuple[Pair, ...]:
+        """Those that can be run there."""
+        return tuple(pair for pair in self.pairs if all(scale in recipe_named(n).scales for n in _recipes([pair])))
+
+    def recipes_at(self, scale: str) -> tuple[str, ...]:
+        """Of these pairs, each once, in order."""
+        return _recipes(self.pairs_at(scale))
+
     def scales(self) -> tuple[str, ...]:
-        """Those of `among` that all of its recipes have, from the smallest."""
-        return tuple(scale for scale in self.among if all(scale in recipe_named(name).scales for name in self.recipes))
+        """Those of `among` that a pair has, from the smallest."""
+        return tuple(scale for scale in self.among if self.pairs_at(scale))
+
+    def said(self, scale: str) -> str:
+        """`about`, with how many of the tasks there are at that scale, where these are not all: "4 of 9 tasks"."""
+        here, all_of_them = self._tasks([scale]), self._tasks(SCALES)
+        few = len(here) < len(all_of_them)
+        return f"{self.about}, {len(here)} of {len(all_of_them)} tasks" if few else self.about
+
+    def _tasks(self, scales: Sequence[str]) -> set[str]:
+        return set().union(*(tasks_here(self.recipes_at(scale), scale) for scale in scales))
 
     def found(self, results: Path) -> Found | None:
-        """What the largest scale says at which a pair has records of three seeds or more; pairs that have not, or not
-        of three seeds that those before them have, are left out there, and named. None without any.
+        """What the largest scale says at which one of its pairs has records of three seeds or more. Of this scale's
+        pairs those that have not, or not of three seeds that those before them have, are left out, and named. None
+        without any.
 
         Raises CheckpointError for a record that another version of its recipe made, LedgerError where two that are
         compared had other rows.
         """
         for scale in reversed(self.scales()):
             whole: dict[Pair, Sequence[int]] = {}
-            for pair in self.pairs:
+            for pair in self.pairs_at(scale):
                 seeds = _seeds(pair, scale, results)
                 if len(set(seeds).intersection(*whole.values())) >= LEAST_SEEDS:
                     whole[pair] = seeds
@@ -156,7 +176,7 @@ class Compared:
         common = sorted(seed for seed, of_pairs in scores.items() if len(of_pairs) == len(whole))
         means = [[mean(pair[side] for pair in scores[seed]) for seed in common] for side in (0, 1)]
         every = [[pair[side] for of_pairs in scores.values() for pair in of_pairs] for side in (0, 1)]
-        missing = [_missing(name, scale, results) for name in self.recipes]
+        missing = [_missing(name, scale, results) for name in self.recipes_at(scale)]
         return Found(
             difference(*means),
             scale,
@@ -178,7 +198,7 @@ class Compared:
         among = f"{found.difference.pairs} pairs"
         if (single := found.one_by_one) is not None:
             among = f"{found.difference.pairs} seeds ({single.pairs} pairs one by one: {single.limits()})"
-        return f"{self.about}: {found.difference}, {among}{wanted}{without}"
+        return f"{self.said(found.scale)}: {found.difference}, {among}{wanted}{without}"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
-"""How many of a printed table's tasks an item's recipes have: a cost or an average of some is not that of all."""
+"""How many of a printed table's tasks an item's recipes have: what some of them cost is not what all of them do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..papers import TABLES
 from ..recipes import RECIPES
-from ..tasks import TASKS
-from .items import recipes_of
+from ..tasks import TASKS, task_named
 
 GRADED = set(TASKS) - {"IMDB"}
 """What a table may have a score for; of IMDB the papers print what a model writes in its manner."""
@@ -17,14 +18,14 @@ def tasks_printed(item: str) -> set[str]:
     return {column.partition("/")[0] for column in columns} & GRADED
 
 
-def tasks_here(item: str) -> set[str]:
-    """Tasks of the item's recipes; a part of a set ("MNLI-10k") is the set."""
-    asked = [task for name in recipes_of(item) for task in (RECIPES[name].task, *RECIPES[name].tasks)]
-    return {known for task in asked for known in GRADED if task == known or task.startswith(f"{known}-")}
+def tasks_here(recipes: Iterable[str], scale: str) -> set[str]:
+    """Tasks of recipes at a scale that they have; a part of a set ("MNLI-10k") is the set."""
+    found = [RECIPES[name].at(scale) for name in recipes]
+    return {task_named(task).base for recipe in found for task in (recipe.task, *recipe.tasks) if task}
 
 
-def in_words(item: str) -> str:
+def in_words(item: str, recipes: Iterable[str], scale: str) -> str:
     """ "4 of the print's 9 tasks", or "" where none is missing."""
     printed = tasks_printed(item)
-    missing = printed - tasks_here(item)
+    missing = printed - tasks_here(recipes, scale)
     return f"{len(printed) - len(missing)} of the print's {len(printed)} tasks" if missing else ""

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..jobs import Recipe
 from ..recipes import RECIPES, recipe_named
 from ..runs import SCALES
-from . import coverage, flops
+from . import flops
 from .items import recipes_of
 from .pre_trainings import PRE_TRAININGS
 from .rates import rate
@@ -123,13 +123,11 @@ def item_costs(item: str, progress: bool = False) -> list[tuple[str, Cost]]:
     """[(of what, what it costs)]: an item's recipes, those of its first settings with the paper's models, and the
     paper's own pre-trainings where it rests on them.
     """
-    some = coverage.in_words(item)
-    mine = f"its recipes, {some}," if some else "its recipes"
-    found = [(mine.rstrip(","), cost) for cost in costs_of(recipes_of(item), progress)]
+    found = [("its recipes", cost) for cost in costs_of(recipes_of(item), progress)]
     first = [RECIPES[name] for name in recipes_of(item, remedies=False)]
     large = [at_printed_size(each.name, item) for each in first if _has_printed_size(each)]
     if large:
-        found.append((f"{mine} with the paper's models, without remedies", cost_of(large, "paper", progress)))
+        found.append(("its recipes with the paper's models, without remedies", cost_of(large, "paper", progress)))
     if item in PRE_TRAININGS:
         found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item], progress)]
     return found

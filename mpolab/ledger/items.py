@@ -18,6 +18,7 @@ from ..errors import BusyError, CheckpointError, TrainingError, UnknownNameError
 from ..papers import CLAIMS, check_item
 from ..recipes import RECIPES
 from ..texts import OFFLINE_TEXTS
+from . import coverage
 from .arithmetic import Arithmetic
 from .compared import Compared
 from .estimate import Estimate, Seconds
@@ -43,14 +44,15 @@ def _evidence_of(item: str, remedies: bool = True) -> list[Arithmetic | Compared
     return found
 
 
-def recipes_of(item: str, remedies: bool = True) -> tuple[str, ...]:
+def recipes_of(item: str, remedies: bool = True, scale: str | None = None) -> tuple[str, ...]:
     """The recipes that decide the claims about an item, each once, remedies behind the first settings or left out;
-    empty where it needs none or none is written.
+    empty where it needs none or none is written. scale: those that are run there, None = of all scales.
 
     Raises UnknownNameError for an id that is none.
     """
-    found = _evidence_of(item, remedies)
-    return tuple(dict.fromkeys(name for each in found if isinstance(each, Compared) for name in each.recipes))
+    found = [each for each in _evidence_of(item, remedies) if isinstance(each, Compared)]
+    names = [each.recipes if scale is None else each.recipes_at(scale) for each in found]
+    return tuple(dict.fromkeys(name for mine in names for name in mine))
 
 
 def studies_of(item: str, results: Path | None = None, force: bool = False) -> tuple[Study, ...]:
@@ -122,9 +124,10 @@ class Work:
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
         to_go = self.estimate.said(" one after the other" if len(self.left) > 1 else "") if self.left else "nothing"
+        some = coverage.in_words(self.item, {run.recipe for run in self.runs}, self.scale)
+        of = f"{names} recipes, {some}" if some else f"{names} recipes"
         said = [
-            f"{self.item} at scale {self.scale}: {names} recipes, {len(self.runs)} runs, {there} with a record; "
-            f"to go: {to_go}"
+            f"{self.item} at scale {self.scale}: {of}, {len(self.runs)} runs, {there} with a record; to go: {to_go}"
             if self.runs
             else f"{self.item} has no recipe to run"
         ]
@@ -137,14 +140,14 @@ def work(
     """What an item asks for. scale: None = MPOLAB_SCALE, else "smoke". source: as `recipes.run` has it. force: as if
     nothing had a record.
 
-    Raises UnknownNameError for an id or scale that is none, or that one of the item's recipes does not have;
+    Raises UnknownNameError for an id or scale that is none, or at which one of the item's claims has nothing to run;
     CheckpointError for a record that another version of its recipe made.
     """
-    names = recipes_of(item)
+    check_item(item)
     scale = runs.asked_scale(scale) or "smoke"
     _check_scale(item, scale)
     found = []
-    for name in names:
+    for name in recipes_of(item, scale=scale):
         recipe = RECIPES[name]
         made_here = source == "offline" and recipe.at(scale).source != "offline"
         for seed in recipe.seeds:
@@ -162,12 +165,12 @@ def work(
 
 
 def _check_scale(item: str, scale: str) -> None:
-    """Raises UnknownNameError where one of the item's recipes does not have it, with the commands that work."""
-    names = recipes_of(item)
-    common = [each for each in runs.SCALES if all(each in RECIPES[name].scales for name in names)]
+    """Raises UnknownNameError where one of the item's claims has nothing to run there, with the commands that work."""
+    decided = [each for each in _evidence_of(item) if isinstance(each, Compared)]
+    common = [each for each in runs.SCALES if all(of_claim.pairs_at(each) for of_claim in decided)]
     if scale in common:
         return
-    said = f"not every recipe of {item} has the scale {scale!r}; all have: {', '.join(common) or 'none in common'}."
+    said = f"not every claim about {item} has recipes of scale {scale!r}; all have: {', '.join(common) or 'no scale'}."
     if common:
         said += f" The largest of these: {item_command(item, common[-1])}"
         costs = ", and what the paper's sizes would cost" if scale == "paper" else ""

@@ -134,6 +134,18 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     "mpop-tab4-rte": (
         _by_loss("mpop-tab4-rte"),
         Again("the rows of every step, at the last", _at_step(-1, [f"mpop-rte-{{}}{end}" for end in ENDS])),
+        Again(
+            "the table's other tasks in its place",
+            Compared(
+                tuple(
+                    (one(f"mpop-{task}-squeezed{end}"), one(f"mpop-{task}-full{end}"))
+                    for task in ("mrpc", "wnli")
+                    for end in ENDS
+                ),
+                "higher",
+                "squeezed - dense",
+            ),
+        ),
     ),
     # MPOBERT
     "mpobert-eq1-centres": (

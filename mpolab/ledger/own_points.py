@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .. import runs
 from ..errors import DataNotFoundError
-from ..mpobert_recipes import MODELS, TASKS
+from ..mpobert_recipes import ALL_TASKS, MODELS
 from .compared import number_in
 from .items import item_command
 
@@ -36,7 +36,7 @@ def own_points(results: Path, scale: str = "laptop") -> Points:
     scores: dict[str, list[float]] = {model: [] for model in MODELS}
     sizes: dict[str, float] = {}
     tasks, seeds = [], set()
-    for task in TASKS:
+    for task in ALL_TASKS:
         found = {
             model: [r for r in runs.records(f"table1-{task.lower()}-{model}", results) if r.scale == scale]
             for model in MODELS

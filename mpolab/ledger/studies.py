@@ -51,6 +51,10 @@ class Studied:
             means=(mean(first), mean(second)),
         )
 
+    def said(self, scale: str) -> str:
+        """As `Compared.said`; a study is of one scale, and of all that it is about."""
+        return self.about
+
     def verdict(self, found: Found) -> str:
         return f"{SMALLER}: {found.difference.outcome(self.direction, self.margin)}"
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from ..metrics import AVERAGES
-from ..mpobert_recipes import TASKS as MPOBERT_TASKS
-from ..mpobert_recipes import TOGETHER
-from ..mpoe_glue import TASKS as MPOE_TASKS
+from ..mpobert_recipes import ALL_TASKS as MPOBERT_TASKS
+from ..mpobert_recipes import ALL_TOGETHER
+from ..mpoe_glue import ALL_TASKS as MPOE_TASKS
+from ..mpop import ALL_TASKS as MPOP_TASKS
 from ..mpop import EQUAL, GENTLER
-from ..mpop import TASKS as MPOP_TASKS
 from . import counts
 from .beside import Beside, Count, Grid, Place
 
@@ -263,7 +263,7 @@ GRIDS: dict[str, Grid] = {
                     _ALBERT_12,
                 ),
             },
-            _tasks("mpobert-multitask", TOGETHER, _TOGETHER),
+            _tasks("mpobert-multitask", ALL_TOGETHER, _TOGETHER),
             average="Avg.",
             about=f"{_MINIS} {_FOR_WANT}",
         ),
