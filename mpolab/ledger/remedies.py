@@ -104,6 +104,15 @@ def _longer(about: str, evidence: Compared) -> Remedy:
 _FOUR_TIMES = "four times the updates for both"
 _UNMASKED = f"{_FOUR_TIMES}, and no gradient mask"
 
+
+def _as_many_rows(first: str, second: str, direction: str = "higher", margin: float = 0.0, about: str = "") -> Again:
+    """Two ways of `mpop.COMPARED` on SST-2."""
+    names = (f"mpop-{{task}}-{way}-more" for way in (first, second))
+    return Again(
+        "1,000 rows of SST-2 for both", ways(*names, ("sst-2",), direction, about or f"{first} - {second}", margin)
+    )
+
+
 _LONGER_T5 = ("4,000 rows of SST-2", "4,000 rows and 360 updates there")
 _LONGER_TOGETHER = ("1,000 rows of each task", "1,000 rows of each and 360 updates")
 _LONGER_THERE = ("1,000 rows of SST-2", "eight epochs there")
@@ -128,23 +137,17 @@ def _more_rows(rival: str, about: str) -> Remedy:
 REMEDIES: Mapping[str, Remedy] = {
     # MPOP
     **{
-        id: Remedy((), _LONGER_THERE, _MPOP_FILES)
-        for id in (
-            "mpop-eq6-same-effect",
-            "mpop-tab3-lfa",
-            "mpop-tab3-lfa-dense",
-            "mpop-tab3-full-dense",
-            "mpop-tab5-last-2",
-            "mpop-tab5-last-3",
+        id: Remedy((_as_many_rows(*both, direction, margin),), _LONGER_THERE, _MPOP_FILES)
+        for id, both, direction, margin in (
+            ("mpop-eq6-same-effect", ("lfa", "central"), "equal", 1.0),
+            ("mpop-tab3-lfa", ("lfa", "full-mpo"), "higher", 0.0),
+            ("mpop-tab3-lfa-dense", ("lfa", "full"), "higher", 0.0),
+            ("mpop-tab3-full-dense", ("full-mpo", "full"), "higher", 0.0),
         )
     },
+    **{id: Remedy((), _LONGER_THERE, _MPOP_FILES) for id in ("mpop-tab5-last-2", "mpop-tab5-last-3")},
     "mpop-tab5-last-1": Remedy(
-        (
-            Again(
-                "1,000 rows of SST-2 for both",
-                ways("mpop-{task}-lfa-more", "mpop-{task}-last-1-more", ("sst-2",), "higher", "auxiliaries - last 1"),
-            ),
-        ),
+        (_as_many_rows("lfa", "last-1", about="auxiliaries - last 1"),),
         _LONGER_THERE,
         _MPOP_FILES,
         chosen=True,
