@@ -248,7 +248,7 @@ AS_MANY_ROWS: dict[str, int] = {"full": 1000, "full-mpo": 1000, "central": 1000}
 _AGAIN = {
     "-gentler": GENTLER,
     "-equal": EQUAL,
-    "-more": {name: ({}, f"{rows:,} training rows at scale laptop") for name, rows in (MORE_ROWS | AS_MANY_ROWS).items()},
+    "-more": {way: ({}, f"{rows:,} training rows at scale laptop") for way, rows in (MORE_ROWS | AS_MANY_ROWS).items()},
 }
 
 # With three seeds the intervals reached four to seven points either way, so what the comparisons rest on was given two

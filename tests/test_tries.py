@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -82,3 +83,43 @@ def test_a_row_has_the_commands_of_the_tries_that_are_there(tmp_path):
     assert command() == f"{first}; {PREFIX}mpop-rows --data-dir DIR; {PREFIX}mpop --data-dir DIR"
     (tmp_path / "mpop_rows.json").unlink()
     assert command() == f"{first}; {PREFIX}mpop --data-dir DIR"
+
+
+def test_scores_of_the_ways_that_a_row_is_of(tmp_path):
+    """Settings as they were come first; other ways of the file are left out, also those whose name ends alike."""
+    of_ways = {"lfa": {"1,000 rows": 84.04, "as before": 83.0}, "full": {"as before": 4.2066}}
+    of_ways["full-mpo"] = {"as before": 1}
+    (tmp_path / "one.json").write_text(json.dumps({"scores": of_ways}))
+    (tmp_path / "two.json").write_text(json.dumps({"scores": {"moe": {"0.003": 66.5}, "mpoe": {"0.003": 64.0}}}))
+
+    def said(*recipes):
+        return tries.scores(("results/one.json", "results/two.json"), recipes, tmp_path)
+
+    assert said("mpop-sst-2-lfa", "mpop-rte-full") == "lfa: as before 83.0 / 1,000 rows 84.0; full: as before 4.21"
+    assert said("mpop-rte-full-mpo") == "full-mpo: as before 1.00"
+    assert said("mpop-rte-full-albert-mini") == said("mpop-mrpc-full") == "full: as before 4.21"
+    assert said("experts-glue-sst-2-moe") == "moe: 0.003 66.5"
+    assert said("experts-glue-sst-2-mpoe") == "mpoe: 0.003 64.0"
+    by_model = {"scores": {"minilm": {"as before": 67}, "albert-mini": {"as before": 51}}}
+    (tmp_path / "one.json").write_text(json.dumps(by_model))
+    assert said("table3-sst-2-minilm-10") == said("table2-minilm") == "minilm: as before 67.0"
+
+
+def test_rows_whose_tries_gained_nothing_have_their_scores():
+    """A row whose tries chose something has that on the reported seeds."""
+    claims, evidence = ({id: of[id] for id in REMEDIES} for of in (papers.CLAIMS, ledger.EVIDENCE))
+    rows = {row.id: row for row in ledger.build(ROOT / "results", claims, evidence)}
+    checked = set()
+    for id, remedy in REMEDIES.items():
+        if not remedy.files:
+            continue
+        said = rows[id].ours.split("choose: ")[1]
+        shown = [way for file in remedy.files for way in _scores(file) if f"{way}: " in said]
+        assert bool(shown) != remedy.chosen, id
+        checked.add(remedy.chosen)
+    assert checked == {True, False}
+    assert "(full: as before 83.6 / 1,000 rows 82.6 / eight epochs 83.0; lfa: " in rows["mpop-tab3-lfa-dense"].ours
+
+
+def _scores(file):
+    return json.loads((ROOT / "results" / file).read_text()).get("scores", {})
