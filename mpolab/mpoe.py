@@ -26,6 +26,7 @@ from .moe_layer import MoELayer
 from .mpo import MPO
 from .prepare import copied
 from .pretrained import load_pretrained
+from .routed_count import RoutedCount
 from .routing_watch import RoutingWatch
 from .settings import Settings
 from .tangent import auxiliary_share
@@ -142,19 +143,23 @@ def train(job: Job) -> Outcome:
 
 def followed(job: Job, fit: Callable[..., Outcome], seen: Callable[[Job], Mapping[str, torch.Tensor]]) -> Outcome:
     """One training of the job's model by `fit` (`pretrain`, `fine_tune`); the record gets the experts' snapshots, on
-    the batch that `seen` makes, and how far the centres went: ||change|| / ||centre||.
+    the batch that `seen` makes, how many of their updates fell out, and how far the centres went:
+    ||change|| / ||centre||.
     """
     asked = {**OPTIONS, **job.recipe.options}
     watch = None
     if asked["kind"] in KINDS:
         watch = RoutingWatch(seen(job), max(1, job.settings.max_steps // asked["snapshots"]), job.out)
     before = {name: tensor.detach().clone() for name, tensor in central_tensors(job.model).items()}
+    count = RoutedCount()
     outcome = fit(
         job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, progress=job.progress,
-        callbacks=() if watch is None else (watch,),
+        callbacks=() if watch is None else (watch, count),
     )  # fmt: skip
     if watch is not None:
         job.extra["routing"] = watch.snapshots
+    if count.updates:
+        job.extra["updates"] = count.to_dict()
     if before:
         job.extra["centres_moved"] = {
             name: float((tensor.detach() - before[name]).norm() / before[name].norm())

@@ -184,6 +184,12 @@ def test_a_run_of_each_kind(here, options):
             assert found["random"] < 2.5 * found["numbers"]
     if options["kind"] == "mpoe":
         assert set(extra["centres_moved"].values()) == {0.0} and record.trainable < record.total
+        experts, updates = len(first[0]["load"]), extra["updates"]
+        assert updates["of_experts"] == 4 * 2 * experts, "four steps, two layers"
+        assert 0 <= updates["without_token"] < updates["of_experts"]
+        assert updates["share"] == updates["without_token"] / updates["of_experts"]
+    else:
+        assert "updates" not in extra
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

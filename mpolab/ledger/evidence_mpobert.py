@@ -285,6 +285,9 @@ EVIDENCE = {
     "mpobert-alg1-same": Arithmetic(
         formulas.text_and_listing, "the listing begins every layer with the same direction, the text with another"
     ),
+    "mpobert-alg1-updates": Arithmetic(
+        formulas.updates_of_the_listing, "after such a step matrices are no products with one centre"
+    ),
     "mpobert-alg1-source": Arithmetic(_source, "it is too wide for twelve layers"),
     "mpobert-tab1-dev-averages": Arithmetic(averages(_DEV), "the means of the rows as printed"),
     "mpobert-tab1-test-averages": Arithmetic(averages(_TEST), "the means of the rows as printed"),

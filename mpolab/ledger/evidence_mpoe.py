@@ -187,6 +187,12 @@ def apart(recipe: str, second: float | str = 0.5) -> Compared:
     return Compared(((mine, other if isinstance(second, str) else second),), "higher", about, among=among)
 
 
+def left_out(recipe: str) -> Compared:
+    """Of the updates of single experts in a run of MPOE."""
+    pair = one(recipe, "extra | updates | share"), 0.0
+    return Compared((pair,), "higher", "share of the updates of experts that have no token, beside none")
+
+
 EVIDENCE = {
     "mpoe-eq4-discard": Arithmetic(
         formulas.zero_gradient, "Adam goes on with its momentum; no gradient at all is meant"
@@ -205,6 +211,7 @@ EVIDENCE = {
         "a step without the mask, by one with p_b = 0.5 (computed and discarded), - 1",
         both=True,
     ),
+    "mpoe-eq4-frequent": left_out("experts-mask-0"),
     "mpoe-eq4-probability": Arithmetic(formulas.share_of_updates, "it is the probability that an update is discarded"),
     "mpoe-alg1-orders": Arithmetic(formulas.orders_of_magnitude, "one order"),
     "mpoe-alg1-cost": Arithmetic(formulas.numbers_of_sharing),

@@ -221,6 +221,7 @@ EVIDENCE = {
         "share of the embedding within 1e-4 - share of the others",
     ),
     "mpop-tab2-tucker": Arithmetic(formulas.mpo_beside_tucker),
+    "mpop-tab2-cp": Arithmetic(formulas.cp_as_tucker, "of CP's terms it has one"),
     "mpop-tab2-svd": Arithmetic(formulas.svd_is_mpo),
     "mpop-tab3-averages": Arithmetic(averages("mpop-tab3", "Score"), "the means of the rows as printed"),
     "mpop-tab3-wnli": Arithmetic(lambda: [number("40 of 71 rows:", printed("mpop-tab3", "MPOP", "WNLI"), 4000 / 71)]),

@@ -229,6 +229,21 @@ def mpo_beside_tucker() -> list[Line]:
     return lines
 
 
+def cp_as_tucker() -> list[Line]:
+    """MPOP Table 2's "Tucker (d=1) (CP)": a tensor (3, 3, 3) made as CP of rank 3, by the best Tucker decomposition
+    whose ranks are 1. (As the terms are orthogonal, the first singular vectors of the unfoldings give the best.)
+    """
+    weights, basis = (3.0, 2.0, 1.0), torch.eye(3, dtype=torch.float64)
+    tensor = sum(w * torch.einsum("i,j,k->ijk", e, e, e) for w, e in zip(weights, basis))
+    vectors = [torch.linalg.svd(tensor.movedim(k, 0).reshape(3, -1))[0][:, 0] for k in range(3)]  # (3,) a leg
+    core = torch.einsum("ijk,i,j,k->", tensor, *vectors)
+    tucker = core * torch.einsum("i,j,k->ijk", *vectors)
+    error = float((tucker - tensor).norm() / tensor.norm())
+    return [
+        Line("relative error of Tucker with d = 1 for a sum of three terms, as CP is:", f"{error:.2f}", error < EXACTLY)
+    ]
+
+
 def time_over_n() -> list[Line]:
     """Three, five and seven tensors with bonds up to MPOP's smallest cap, of an FFN matrix and of BERT's embedding, to
     which the paper's sentence belongs: n m by Table 2, times d^3 each, and what is counted.
@@ -356,6 +371,16 @@ def algorithm_1_scale(depth: int = 12) -> list[Line]:
         lines.append(Line(f"n = {n}, {depth} layers: times", f"{factor:.3f} where {wanted:.3f} is meant",
                           math.isclose(factor, wanted, rel_tol=1e-6)))  # fmt: skip
     return lines
+
+
+def updates_of_the_listing(depth: int = 12) -> list[Line]:
+    """MPOBERT Algorithm 1, line 14: how many numbers a step on the query matrices of all layers sets, and how many
+    their tensors have.
+    """
+    centre, auxiliary = counts.core_sizes(ATTENTION)
+    of_W, of_tensors = depth * math.prod(ATTENTION) / MILLION, (centre + depth * auxiliary) / MILLION
+    shown = f"{of_W:.1f} M by the listing, {of_tensors:.1f} M of their tensors"
+    return [Line(f"numbers of {depth} query matrices that a step sets:", shown, of_W == of_tensors)]
 
 
 def zero_gradient() -> list[Line]:

@@ -19,7 +19,7 @@ from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
-from .evidence_mpoe import BLEU_2, LOSS, apart, glue, perplexity, superior, writing
+from .evidence_mpoe import BLEU_2, LOSS, apart, glue, left_out, perplexity, superior, writing
 from .evidence_mpop import NINE
 from .studies import Studied, errors_of, growth_of, masked_with, pace_of, spread_of, times_as_fast
 
@@ -329,6 +329,12 @@ REMEDIES: Mapping[str, Remedy] = {
         (
             Again("four times the updates", apart("experts-without-sharing-longer")),
             Again("three times the learning rate", apart("experts-without-sharing-faster")),
+        ),
+    ),
+    "mpoe-eq4-frequent": Remedy(
+        (
+            Again("sixteen experts and the mask", left_out("experts-mpoe-16")),
+            Again("T5 on SST-2 and the mask", left_out("experts-glue-sst-2-mpoe")),
         ),
     ),
     "mpoe-tab1-t5": Remedy(

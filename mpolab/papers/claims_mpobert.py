@@ -71,6 +71,12 @@ CLAIMS: tuple[Claim, ...] = (
         says="'the randomly initialized values' (text), ALBERT's own auxiliary tensors (listing), times (2L)^(-1/4)",
     ),
     Claim(
+        "mpobert-alg1-updates",
+        "The listing's training updates the tensors that layers are made of.",
+        says="'W_t <- W_(t-1) - eta g_t' with g_t the derivative by W_t (lines 13 and 14)",
+        note="read to the letter; the text trains the tensors and the adapters",
+    ),
+    Claim(
         "mpobert-alg1-source",
         "MPOBERT begins with the released ALBERT of 24 layers.",
         says="'we use the released 24-layer ALBERT', 'ALBERT only provides a 24-layer architecture'",

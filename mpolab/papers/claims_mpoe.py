@@ -26,6 +26,14 @@ CLAIMS: tuple[Claim, ...] = (
         note="said of the update, which is left out as often as p_b says; measured on the whole step",
     ),
     Claim(
+        "mpoe-eq4-frequent",
+        "Central tensors are updated more frequently than the auxiliary tensors of an expert.",
+        says="'the corresponding parameters of the central tensor will be updated more frequently than those in the "
+        "auxiliary tensors during fine-tuning'",
+        note="read as so many updates: an expert without a token is not updated (Algorithm 1, line 6); that the centre "
+        "gets the gradients of all experts' tokens and auxiliary tensors those of their own holds by construction",
+    ),
+    Claim(
         "mpoe-eq4-probability",
         "The central tensor is updated with the probability p_b.",
         says="'updating the central tensor with a probability of p_b (the mask probability [...])' (Figure 2)",

@@ -107,6 +107,12 @@ CLAIMS: tuple[Claim, ...] = (
         says="n m d^3 against n m d + d^n",
         note="true of the printed expressions from some d on; the sequential form carries other legs along",
     ),
+    Claim(
+        "mpop-tab2-cp",
+        "CP is Tucker's decomposition with d = 1.",
+        says="Tucker (d=1) (CP), n m d^2",
+        note="CP of rank d is Tucker's with ranks d and a superdiagonal core; with d = 1 the printed n m d^2 is n m",
+    ),
     Claim("mpop-tab2-svd", "The SVD is the MPO with n = 2.", says="MPO (n=2) (SVD)"),
     Claim(
         "mpop-tab3-averages",
