@@ -131,7 +131,7 @@ def test_mpobert_is_among_the_probed(page, tmp_path):
         columns = [task["test"] for run in mine for task in run["tasks"] if task["name"] == name]
         sums = [sum(layer) for layer in zip(*columns)]
         assert len(columns) == 3 and len(sums) == 25 and f" {shown} {sums.index(max(sums))}" in heat
-    for model, shown in (("minilm", "MiniLM (6 layers)"), ("mpobert-mini", "mpobert-mini (24)")):
+    for model, shown in (("minilm", "MiniLM (6 layers)"), ("mpobert-mini", "mpobert-mini (24 layers)")):
         by_group = {"syntactic": [], "semantic": []}
         for run in study["runs"]:
             for task in run["tasks"] if run["model"] == model else ():

@@ -21,7 +21,7 @@ from ..probing import GROUPS, ProbeResult, load_results
 from ..probing.trend import levels_by_seed, load_trends
 from . import counts
 from .items import item_command
-from .own_points import own_points
+from .own_points import LAYERS, own_points
 from .studies import low_rank
 
 DPI = 110  # a figure 10 inches wide, shown at half of that, is sharp on a fine screen
@@ -292,9 +292,6 @@ def _mpobert_4(results: Path) -> list[Picture]:
     return [Picture(viz.png(figure, DPI), "; ".join(said) + ".", caption), *_mpobert_4_trend(results)]
 
 
-_PROBED = {"minilm": "MiniLM (6 layers)", "albert-mini": "albert-mini (12)", "mpobert-mini": "mpobert-mini (24)"}
-
-
 def _mpobert_4_trend(results: Path) -> list[Picture]:
     """mpobert-mini layer by layer, and how deep syntax and meaning stand in it and in the others."""
     from .. import viz
@@ -335,7 +332,8 @@ def _depths(content: dict[str, Any], draws: str) -> Picture:
     from .. import viz
 
     rows, colours, said = {}, {}, []
-    for model, name in _PROBED.items():
+    for model, (name, layers) in LAYERS.items():
+        name = f"{name} ({layers} layers)"
         syntax, meaning = zip(*levels_by_seed(content, model))
         rows |= {f"{name}: syntax": syntax, f"{name}: meaning": meaning}
         colours[f"{name}: meaning"] = viz.CENTRAL
