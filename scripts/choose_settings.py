@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mpolab import recipes, runs
+from mpolab.mpobert_recipes import VARIANTS
 from mpolab.whole import write_whole
 
 SEED = 100
@@ -116,6 +117,13 @@ STUDIES = {
                   "400 updates without the mask": {**_LONGER, "options": {"mask_probability": 0.0}}}},
         {"dev": 20, "options": {"texts": 0, "snapshots": 1}}, lowest_loss,
     ),
+    "experts-tensors": Study(
+        "experts_tensors.json", "experts-{}",
+        {name: {"as before": AS_BEFORE, "400 updates": _LONGER,
+                "400 updates without the mask": {**_LONGER, "options": {"mask_probability": 0.0}}}
+         for name in ("m-3", "m-7", "m-9", "mpoe-16")},
+        {"dev": 20, "options": {"texts": 0, "snapshots": 1}}, lowest_loss,
+    ),
     "mpobert-bert": Study(
         "mpobert_remedies.json", "table1-sst-2-{}",
         {name: {"as before": AS_BEFORE, "eight epochs": {"epochs": 8}, "3e-4": {"lr": 3e-4}}
@@ -137,6 +145,10 @@ STUDIES = {
     "mpobert-rows": Study(
         "mpobert_rows.json", "table1-sst-2-{}",
         {name: _MORE_ROWS for name in ("albert-mini", "mpobert-mini", "minilm")}, {"dev": 32}, best_accuracy,
+    ),
+    "mpobert-variants": Study(
+        "mpobert_variants.json", "table45-sst-2-{}", {name: _MORE_ROWS for name in VARIANTS}, {"dev": 32},
+        best_accuracy,
     ),
     "experts-without-sharing": Study(
         "experts_without_sharing.json", "experts-{}",
