@@ -173,7 +173,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         id: (
             _by_loss(id),
             _by(
-                "rows held out of the training phrases, where each has its best epoch", id, "scores | select | accuracy"
+                "rows held out of the training file, where each has its best epoch", id, "scores | select | accuracy"
             ),
         )
         for id in (
