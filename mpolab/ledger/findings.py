@@ -18,10 +18,11 @@ _CHECKPOINTS = (
     "trained on a billion pairs of sentences, MPOBERT's source has read novels for an hour of one core."
 )
 _ABLATION = (
-    "With a thousand rows the variants are near the majority class of SST-2, at that of MRPC (66 to 70 %, where it has "
-    "68) and at chance on RTE (47 to 51 %); with four thousand of SST-2, twice, the means of all five are some fifteen "
-    "points above it and within two points of each other, those of ranks 4, 8 and 64 within half a point. They start from one checkpoint whose layers are all alike, and five hundred updates may be too few for "
-    "sharing or adapters to matter."
+    "With a thousand rows the variants are near the majority class of SST-2, at that of MRPC (66 to 70 %, where it "
+    "has 68) and at chance on RTE (47 to 51 %); with four thousand of SST-2, twice, the means of all five are some "
+    "fifteen points above it and within two points of each other, those of ranks 4, 8 and 64 within half a point. "
+    "They start from one checkpoint whose layers are all alike, and five hundred updates may be too few for sharing "
+    "or adapters to matter."
 )
 
 FINDINGS: dict[str, str] = {

@@ -172,9 +172,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     **{
         id: (
             _by_loss(id),
-            _by(
-                "rows held out of the training file, where each has its best epoch", id, "scores | select | accuracy"
-            ),
+            _by("rows held out of the training file, where each has its best epoch", id, "scores | select | accuracy"),
         )
         for id in (
             "mpobert-tab4-adapter",
