@@ -179,8 +179,8 @@ MORE: dict[str, dict[str, Any]] = {
     "mpobert-mini": {"train": 4000, "epochs": 2},
     "minilm": {"train": 4000, "epochs": 2},
 }
-"""Model -> changes to _LAPTOP, in recipes whose names end in "-more"; the variants have those of the ALBERT that they
-are made from. All rows are there at scale gpu, which has twice the epochs."""
+"""Model -> changes to _LAPTOP, in recipes whose names end in "-more". The variants have the same, which are the best of
+three for each of them (results/mpobert_variants.json). All rows are there at scale gpu, which has twice the epochs."""
 
 
 # On several tasks at once neither three times the rate nor eight epochs gain anything for MPOBERT and MiniLM, and the

@@ -13,7 +13,7 @@ from mpolab import runs
 from mpolab.ledger.findings import ALTHOUGH, FINDINGS
 from mpolab.ledger.statistics import difference
 from mpolab.ledger.studies import BOTH, MASK_FILE, TOGETHER, masked_with, times_as_fast
-from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE
+from mpolab.mpobert_recipes import MODELS, MORE, OWN_RATE, VARIANTS
 from mpolab.mpop import AS_MANY_ROWS, COMPARED, EQUAL, GENTLER, MORE_ROWS, TASKS
 from mpolab.pretraining import FIGURE_3_LONGER
 from mpolab.probing.trend import load_trends
@@ -92,6 +92,26 @@ def test_what_is_said_of_moe_and_moefication_is_what_was_measured():
     assert max(scores("sts-b", "mpoe") + scores("sts-b", "moe") + scores("sts-b", "moefication")) < 13
     assert [round(ahead(task, "moefication"), 1) for task in ("sts-b", "rte")] == [7.1, -5.5]
     assert ahead("sts-b", "moe") > 5 and all(abs(ahead(task, "moe")) < 0.6 for task in ("sst-2", "mrpc", "rte"))
+
+
+def test_other_tensors_and_sixteen_experts_have_tries_of_their_own():
+    assert set(best("experts_tensors.json", min)) == {"m-3", "m-7", "m-9", "mpoe-16"}
+    assert set(best("experts_tensors.json", min).values()) == {"400 updates without the mask"}
+    scores = tried("experts_tensors.json")["scores"]
+    assert all(set(tries) == set(tried("experts_remedies.json")["scores"]["mpoe"]) for tries in scores.values())
+    for name in scores:
+        first, later = (RECIPES[f"experts-{name}{end}"].at("laptop") for end in ("", "-longer"))
+        assert later.settings == dataclasses.replace(first.settings, max_steps=400)
+        assert later.options == {**first.options, "mask_probability": 0.0}
+
+
+def test_variants_of_mpobert_have_tries_of_their_own():
+    chosen = best("mpobert_variants.json", max)
+    assert chosen == dict.fromkeys(VARIANTS, "4,000 rows twice")
+    for name in chosen:
+        first, later = (RECIPES[f"table45-sst-2-{name}{end}"].at("laptop") for end in ("", "-more"))
+        assert (later.train, later.settings.epochs) == (4000, 2) and later.options == first.options
+        assert dataclasses.replace(later.settings, epochs=first.settings.epochs) == first.settings
 
 
 def test_remedies_for_experts_are_the_best_of_two_and_of_nothing():
