@@ -98,7 +98,8 @@ def _decided(
     how = "also tried" if last is first else "chosen among these and the first settings"
     tried = [f"{how}, on rows that choose: {' / '.join(remedy.tried)}"] if chose else []
     if chose and not remedy.chosen:  # nothing was gained: the numbers that say so are nowhere else in the row
-        tried = [f"{tried[0]} ({tries.scores(chose, first.evidence.recipes_at(found.scale), results)})"]
+        came_to = tries.scores(chose, first.evidence.recipes_at(found.scale), results)
+        tried = [f"{tried[0]} ({came_to})" if came_to else tried[0]]
     made_by = _commands(claim.item, found.scale, [first, *(each for each, _ in again)])
     return Row(
         **about,

@@ -135,6 +135,10 @@ FINDINGS: dict[str, str] = {
     "to 1.4 points, and the interval just includes zero; MoE writes with 27.5, Switch with 26.4 and MPOE with 27.9. "
     "Separate experts behind MPOE's router write with 28.3, so that what there is of a gain is the router's again, "
     "as on news.",
+    "mpoe-eq4-frequent": "With eight experts of GPT-2 all but three in a thousand updates of single experts take "
+    "place, so that the centre is updated no more often than they are; with sixteen 1.6 in a hundred fall out, and "
+    "5 in a hundred of T5's, which reads short sentences. A mask with p_b = 0.25 leaves out a quarter of the "
+    "centre's updates, so that with it the auxiliary tensors are the ones that are updated more often.",
     "mpoe-eq4-cost": "As eq. 4 has it, a gradient is computed and then discarded, and what is saved is the "
     "optimizer's part for a layer's two centres, too little to be seen in a step. Which updates will be discarded "
     "is known before a step, and where their gradients are not computed, as this package trains in one process, a "
@@ -199,10 +203,6 @@ ALTHOUGH: dict[str, str] = {
     "mpobert-eq1-centres": "The relative error is 0.888 with a neighbour's centre and 0.889 with a random one; after "
     "40 rounds the interval includes zero, behind the best rotations it does not. A gain of a thousandth is too small "
     "to be worth sharing.",
-    "mpoe-eq4-frequent": "With eight experts of GPT-2 all but three in a thousand updates of single experts take "
-    "place, so that the centre is updated no more often than they are; with sixteen 1.6 in a hundred fall out, and "
-    "5 in a hundred of T5's, which reads short sentences. A mask with p_b = 0.25 leaves out a quarter of the "
-    "centre's updates, so that with it the auxiliary tensors are the ones that are updated more often.",
     "mpoe-eq4-alternatives": "Gradients masked before an activation that works entry by entry are those masked behind "
     "it, so that both runs are the same one, bit by bit; the paper's two alternatives may be others, which it does not "
     "describe. No mask at all has 84.1, the mask on centres 84.8, and the one on activations 85.7.",

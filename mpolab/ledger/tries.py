@@ -62,7 +62,7 @@ def scores(files: Iterable[str], recipes: Iterable[str], results: Path) -> str:
     of_recipes = {name for recipe in recipes for name in _ways(recipe)}
     found = []
     for file in files:
-        for way, by_setting in json.loads((results / PurePosixPath(file).name).read_text())["scores"].items():
+        for way, by_setting in json.loads((results / PurePosixPath(file).name).read_text()).get("scores", {}).items():
             if way in of_recipes:
                 in_order = sorted(by_setting.items(), key=lambda each: each[0] != "as before")
                 found.append(f"{way}: {' / '.join(f'{setting} {score:#.3g}' for setting, score in in_order)}")
