@@ -135,10 +135,11 @@ FINDINGS: dict[str, str] = {
     "to 1.4 points, and the interval just includes zero; MoE writes with 27.5, Switch with 26.4 and MPOE with 27.9. "
     "Separate experts behind MPOE's router write with 28.3, so that what there is of a gain is the router's again, "
     "as on news.",
-    "mpoe-eq4-frequent": "With eight experts of GPT-2 all but three in a thousand updates of single experts take "
-    "place, so that the centre is updated no more often than they are; with sixteen 1.6 in a hundred fall out, and "
-    "5 in a hundred of T5's, which reads short sentences. A mask with p_b = 0.25 leaves out a quarter of the "
-    "centre's updates, so that with it the auxiliary tensors are the ones that are updated more often.",
+    "mpoe-eq4-frequent": "Without the mask and with eight experts of GPT-2, 3, none and 23 of 3,200 updates of "
+    "single experts fall out for want of a token, so that the centre is hardly updated more often; with sixteen it "
+    "is 1.6 in a hundred, and 5 of T5's, which reads short sentences. Both of these were counted with the mask, "
+    "which leaves out a quarter of the centre's own updates, so that there the auxiliary tensors are the ones that "
+    "are updated more often, whatever the differences beside them say.",
     "mpoe-eq4-cost": "As eq. 4 has it, a gradient is computed and then discarded, and what is saved is the "
     "optimizer's part for a layer's two centres, too little to be seen in a step. Which updates will be discarded "
     "is known before a step, and where their gradients are not computed, as this package trains in one process, a "
