@@ -63,6 +63,7 @@ def test_a_pair_belongs_to_the_scales_of_its_recipes():
     assert several.recipes_at("gpu") == several.recipes and len(several.recipes) == 4
     assert several.pairs_at("paper") == () and several.scales() == ("smoke", "laptop", "gpu")
     assert several.said("laptop") == "one - two, 1 of 2 tasks" and several.said("gpu") == "one - two"
+    assert several.said("gpu", ("mpop-cola-lfa", "mpop-cola-full")) == "one - two, 1 of 2 tasks", "with records"
     large = ways("mpop-{task}-lfa", "mpop-{task}-full", ("cola",), "higher", "one - two")
     assert large.scales() == ("smoke", "gpu")
     mixed = Compared(((one("mpop-rte-lfa"), one("mpop-cola-lfa")),), "higher", "one - two")

@@ -714,6 +714,16 @@ CHANGED_MEANWHILE = {
 """Recipe -> seeds of cited records whose commit had changed files beside it. It may only become shorter."""
 
 
+def test_rows_count_the_tasks_that_have_records(rows):
+    """Not those that could be run: each recipe of Table 1 is of one task."""
+    for id in ("mpobert-tab1-albert", "mpobert-tab1-bert", "mpop-tab3-lfa"):
+        row, found = ledger.row_named(rows, id), ledger.EVIDENCE[id].found(ROOT / "results")
+        tasks = {recipes.RECIPES[name].task for name in found.recipes}
+        there = {path.split("/")[1].removeprefix("table1-").removeprefix("mpop-") for path in found.files}
+        assert all(any(name.startswith(f"{task.lower()}-") for name in there) for task in tasks)
+        assert f"{len(tasks)} of 9 tasks" in row.ours, id
+
+
 def test_what_is_cited_comes_from_a_commit(rows):
     known = {f"results/{name}/laptop-seed{seed}.json" for name, seeds in CHANGED_MEANWHILE.items() for seed in seeds}
     cited = {file for row in rows for file in row.record}

@@ -87,7 +87,8 @@ def _decided(
     if chose and remedy.chosen and runs_there:
         last, counts = tried_again[-1]
         looked = [(replace(look, about=f"the first settings and {look.about}"), its) for look, its in looked]
-        if (said := first.evidence.said(found.scale)) != last.evidence.said(counts.scale):  # such as of which tasks
+        said = first.evidence.said(found.scale, found.recipes)
+        if said != last.evidence.said(counts.scale, counts.recipes):  # such as of which tasks
             first = replace(first, about=f"{first.about} ({said})")
         others = [(first, found), *looked, *tried_again[:-1]]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"

@@ -132,14 +132,15 @@ class Compared:
         """Those of `among` that a pair has, from the smallest."""
         return tuple(scale for scale in self.among if self.pairs_at(scale))
 
-    def said(self, scale: str) -> str:
-        """`about`, with how many of the tasks there are at that scale, where these are not all: "4 of 9 tasks"."""
-        here, all_of_them = self._tasks([scale]), self._tasks(SCALES)
+    def said(self, scale: str, recipes: Sequence[str] = ()) -> str:
+        """`about`, with how many of the tasks there are at that scale, where these are not all: "4 of 9 tasks".
+
+        recipes: those with records, of which alone it is said; by default all that the scale has.
+        """
+        here = tasks_here(recipes or self.recipes_at(scale), scale)
+        all_of_them = set().union(*(tasks_here(self.recipes_at(each), each) for each in SCALES))
         few = len(here) < len(all_of_them)
         return f"{self.about}, {len(here)} of {len(all_of_them)} tasks" if few else self.about
-
-    def _tasks(self, scales: Sequence[str]) -> set[str]:
-        return set().union(*(tasks_here(self.recipes_at(scale), scale) for scale in scales))
 
     def found(self, results: Path) -> Found | None:
         """What the largest scale says at which one of its pairs has records of three seeds or more. Of this scale's
@@ -184,6 +185,7 @@ class Compared:
             tuple(dict.fromkeys(files)),
             tuple(filter(None, missing)),
             one_by_one=difference(*every) if len(whole) > 1 else None,
+            recipes=_recipes(tuple(whole)),
         )
 
     def verdict(self, found: Found) -> str:
@@ -198,14 +200,14 @@ class Compared:
         among = f"{found.difference.pairs} pairs"
         if (single := found.one_by_one) is not None:
             among = f"{found.difference.pairs} seeds ({single.pairs} pairs one by one: {single.limits()})"
-        return f"{self.said(found.scale)}: {found.difference}, {among}{wanted}{without}"
+        return f"{self.said(found.scale, found.recipes)}: {found.difference}, {among}{wanted}{without}"
 
 
 @dataclass(frozen=True)
 class Found:
     """What the records say: the difference, at which scale, by which seeds, in which files. missing: the records for
     want of which pairs, or seeds of them, are left out. means: of the first and of the second, where they are kept.
-    one_by_one: of several pairs a seed (tasks, or models), what all of them come to.
+    one_by_one: of several pairs a seed (tasks, or models), what all of them come to. recipes: whose records they are.
     """
 
     difference: Difference
@@ -215,6 +217,7 @@ class Found:
     missing: tuple[str, ...] = ()
     means: tuple[float, float] | None = None
     one_by_one: Difference | None = None
+    recipes: tuple[str, ...] = ()
 
 
 def seeds_there(name: str, scale: str, results: Path) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ..metrics import AVERAGES
 from ..mpoe_glue import ALL_TASKS
 from ..papers import printed, table
+from ..recipes import recipe_named
 from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
@@ -188,9 +189,10 @@ def apart(recipe: str, second: float | str = 0.5) -> Compared:
 
 
 def left_out(recipe: str) -> Compared:
-    """Of the updates of single experts in a run of MPOE."""
-    pair = one(recipe, "extra | updates | share"), 0.0
-    return Compared((pair,), "higher", "share of the updates of experts that have no token, beside none")
+    """Of the updates of single experts in a run of MPOE, and of the centre, of which the mask discards p_b."""
+    masked = float(recipe_named(recipe).options.get("mask_probability", 0.0))
+    pair = one(recipe, "extra | updates | share"), masked
+    return Compared((pair,), "higher", "share of updates left out, of experts without a token - of the centre")
 
 
 EVIDENCE = {

@@ -20,9 +20,9 @@ _CHECKPOINTS = (
 _ABLATION = (
     "With a thousand rows the variants are near the majority class of SST-2, at that of MRPC (66 to 70 %, where it "
     "has 68) and at chance on RTE (47 to 51 %); with four thousand of SST-2, twice, the means of all five are some "
-    "fifteen points above it and within two points of each other, those of ranks 4, 8 and 64 within half a point. "
-    "They start from one checkpoint whose layers are all alike, and five hundred updates may be too few for sharing "
-    "or adapters to matter."
+    "fifteen points above the majority class and within two points of each other, those of ranks 4, 8 and 64 within "
+    "half a point. They start from one checkpoint whose layers are all alike, and five hundred updates may be too "
+    "few for sharing or adapters to matter."
 )
 
 FINDINGS: dict[str, str] = {
@@ -136,10 +136,9 @@ FINDINGS: dict[str, str] = {
     "Separate experts behind MPOE's router write with 28.3, so that what there is of a gain is the router's again, "
     "as on news.",
     "mpoe-eq4-frequent": "Without the mask and with eight experts of GPT-2, 3, none and 23 of 3,200 updates of "
-    "single experts fall out for want of a token, so that the centre is hardly updated more often; with sixteen it "
-    "is 1.6 in a hundred, and 5 of T5's, which reads short sentences. Both of these were counted with the mask, "
-    "which leaves out a quarter of the centre's own updates, so that there the auxiliary tensors are the ones that "
-    "are updated more often, whatever the differences beside them say.",
+    "single experts fall out for want of a token, so that the centre is hardly updated more often. With sixteen it "
+    "is 1.6 in a hundred, and 5 of T5's, which reads short sentences, but in these runs the mask leaves out a "
+    "quarter of the centre's own updates, so that the auxiliary tensors are the ones that are updated more often.",
     "mpoe-eq4-cost": "As eq. 4 has it, a gradient is computed and then discarded, and what is saved is the "
     "optimizer's part for a layer's two centres, too little to be seen in a step. Which updates will be discarded "
     "is known before a step, and where their gradients are not computed, as this package trains in one process, a "

@@ -416,8 +416,8 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "mpoe-tab3-sharing": Remedy(
         (
-            Again(_UNMASKED, perplexity("mpoe-longer", "without-sharing-longer", "MPOE - without sharing")),
             Again(_FOUR_TIMES, perplexity("masked-longer", "without-sharing-longer", "MPOE - without sharing")),
+            Again(_UNMASKED, perplexity("mpoe-longer", "without-sharing-longer", "MPOE - without sharing")),
         ),
         _LONGER_TRIED,
         _LONGER_FILES,

@@ -51,7 +51,7 @@ class Studied:
             means=(mean(first), mean(second)),
         )
 
-    def said(self, scale: str) -> str:
+    def said(self, scale: str, recipes: Sequence[str] = ()) -> str:
         """As `Compared.said`; a study is of one scale, and of all that it is about."""
         return self.about
 
