@@ -101,7 +101,8 @@ STUDIES = {
     "experts-glue-longer": Study(
         "experts_glue_remedies.json", "experts-glue-sst-2-{}",
         {name: {"as before": AS_BEFORE, "4,000 rows": {"train": 4000},
-                "4,000 rows, 360 updates": {"train": 4000, "max_steps": 360}} for name in ("dense", "mpoe")},
+                "4,000 rows, 360 updates": {"train": 4000, "max_steps": 360}}
+         for name in ("dense", "mpoe", "moe", "moefication", "switch-own-rate")},
         {"dev": 32, "select": 200}, best_accuracy,
     ),
     "experts-together-longer": Study(

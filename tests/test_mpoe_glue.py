@@ -168,17 +168,17 @@ KINDS = ("dense", "switch", "moe", "mpoe", "mpoe-16", "without-sharing", "moefic
 def test_every_variant_of_every_task_with_the_same_settings():
     four, others = ("sst-2", "mrpc", "rte", "sts-b"), ("cola", "qqp", "mnli", "qnli")
     named = {f"experts-glue-{task}-{kind}" for task in (*four, *others) for kind in KINDS}
-    own_rate = {f"experts-glue-{task}-switch-own-rate" for task in (*four, *others)}
+    own_rate = {f"experts-glue-{task}-switch-own-rate" for task in four}
     together = {f"experts-together-{kind}" for kind in KINDS}
-    longer = {f"experts-glue-{task}-{kind}-longer" for task in ("sst-2", "sts-b") for kind in ("dense", "mpoe")}
+    ways = ("dense", "mpoe", "switch", "moe", "moefication")
+    longer = {f"experts-glue-{task}-{kind}-longer" for task in ("sst-2", "sts-b") for kind in ways}
     longer |= {"experts-together-dense-longer", "experts-together-mpoe-longer"}
     assert {each.name for each in mpoe_glue.RECIPES} == named | own_rate | longer | together
     for scale in ("smoke", "laptop", "gpu"):
         there = [each for each in mpoe_glue.RECIPES if scale in each.scales]
-        large = [each.name for each in mpoe_glue.RECIPES if each.task.lower() in others]
-        assert {each.name for each in mpoe_glue.RECIPES} - {each.name for each in there} == (
-            set(large) if scale == "laptop" else set()
-        )
+        large = {each.name for each in mpoe_glue.RECIPES if each.task.lower() in others}
+        without = {"smoke": set(), "laptop": large, "gpu": own_rate}[scale]
+        assert {each.name for each in mpoe_glue.RECIPES} - {each.name for each in there} == without
         assert len({each.at(scale).settings for each in there if each.name in named}) == 1
         for each in there:
             at = each.at(scale)
