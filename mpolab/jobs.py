@@ -43,7 +43,8 @@ class Recipe:
     settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
     source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
     seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class
-    or of Settings; only these scales can be run.
+    or of Settings; only these scales can be run. as_printed: those of them that begin with a
+    paper's pre-trained model and have all of its data.
 
     Raises UnknownNameError for a scale or field that does not exist. A method or an option that does not exist is found
     by `recipes.run`, before it does anything else: the table of methods is open.
@@ -64,9 +65,13 @@ class Recipe:
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     text: str = ""
     tasks: tuple[str, ...] = ()
+    as_printed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        own = {entry.name for entry in dataclasses.fields(self)} - {"name", "scales", "settings"}
+        for scale in self.as_printed:
+            if scale not in SCALES:
+                raise unknown("scale", scale, SCALES)
+        own = {entry.name for entry in dataclasses.fields(self)} - {"name", "scales", "settings", "as_printed"}
         for scale, changes in self.scales.items():
             if scale not in SCALES:
                 raise unknown("scale", scale, SCALES)
@@ -106,7 +111,7 @@ def _decisive(value: Any, with_defaults: bool) -> dict[str, Any]:
     for entry in dataclasses.fields(value):
         given = getattr(value, entry.name)
         default = entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
-        if entry.name in ("name", "about", "seeds", "scales") or (given == default and not with_defaults):
+        if entry.name in ("name", "about", "seeds", "scales", "as_printed") or (given == default and not with_defaults):
             continue
         found[entry.name] = _decisive(given, with_defaults) if dataclasses.is_dataclass(given) else given
     return json.loads(json.dumps(found, sort_keys=True))  # tuples become lists, as they read back from a record

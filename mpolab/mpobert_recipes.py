@@ -180,7 +180,7 @@ MORE: dict[str, dict[str, Any]] = {
     "minilm": {"train": 4000, "epochs": 2},
 }
 """Model -> changes to _LAPTOP, in recipes whose names end in "-more". The variants have the same, which are the best of
-three for each of them (results/mpobert_variants.json). All rows are there at scale gpu, which has twice the epochs."""
+three for each of them (results/mpobert_variants.json)."""
 
 
 # On several tasks at once neither three times the rate nor eight epochs gain anything for MPOBERT and MiniLM, and the
@@ -198,10 +198,12 @@ def _scales(task: str, **laptop: Any) -> dict[str, dict[str, Any]]:
         "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
         "laptop": {**_LAPTOP, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
                    "precision": "bf16", **laptop},
-        "gpu": {"select": 500, "precision": "bf16"} | ({"epochs": 6} if laptop else {}),
+        "gpu": {"select": 500, "precision": "bf16"},
     }  # fmt: skip
     if task in AT_FULL_SIZE:
         del scales["laptop"]
+    if laptop:
+        del scales["gpu"]  # which has all rows
     return scales
 
 
@@ -231,9 +233,9 @@ def _variant(task: str, name: str, **more: Any) -> Recipe:
 
 
 def _together(model: str, lr: float | None = None) -> Recipe:
-    """lr: of its own, at scale laptop."""
+    """lr: of its own; at scale gpu all have one rate."""
     own = {} if lr is None else {"lr": lr}
-    return Recipe(
+    made = Recipe(
         name=f"table2-{model}" + ("-own-rate" if own else ""),
         about=f"MPOBERT Table 2, small: {model} with a head for each of {', '.join(ALL_TOGETHER)}, trained together "
         f"(at scale laptop {', '.join(TOGETHER)})" + (", at a rate of its own." if own else "."),
@@ -256,6 +258,7 @@ def _together(model: str, lr: float | None = None) -> Recipe:
             "gpu": {"select": 500, "precision": "bf16"},
         },
     )
+    return dataclasses.replace(made, scales={k: v for k, v in made.scales.items() if k != "gpu"}) if own else made
 
 
 RECIPES: tuple[Recipe, ...] = (

@@ -323,6 +323,9 @@ REVIEWS_LONGER: dict[str, str] = {
 }  # fmt: skip
 """End of a recipe's name, before "-longer" -> the entry of VARIANTS that has four times the updates."""
 
+AS_PRINTED = ("gpu",)
+"""Scales with the paper's GPT-2 or T5 and all rows."""
+
 CONTINUED = 300
 """Held-out beginnings of TEXTS that are continued: BLEU-2 of a hundred varies by one to two points with the seed."""
 
@@ -347,7 +350,7 @@ def _scales(
 def _recipe(name: str, about: str, text: str, options: dict[str, Any], scales: dict[str, dict[str, Any]]) -> Recipe:
     return Recipe(
         name=f"experts-{name}", about=about, text=text, model="gpt2-mini", method="experts", options=options,
-        settings=_TRAIN, scales=scales,
+        settings=_TRAIN, scales=scales, as_printed=AS_PRINTED,
     )  # fmt: skip
 
 

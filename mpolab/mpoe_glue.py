@@ -175,7 +175,10 @@ def _recipe(name: str, about: str, method: str, options: dict[str, Any], rows: d
     """rows: as `_scales` has it. on: task= or tasks=."""
     options = {**options, "paper_splits": True}
     scales = _scales(options, rows)
-    return Recipe(name, about, model="t5-mini", method=method, options=options, settings=_TRAIN, scales=scales, **on)
+    return Recipe(
+        name, about, model="t5-mini", method=method, options=options, settings=_TRAIN, scales=scales,
+        as_printed=mpoe.AS_PRINTED, **on,
+    )  # fmt: skip
 
 
 def _alone(task: str, variant: str, end: str = "", words: str = "", **own: Any) -> Recipe:

@@ -245,10 +245,12 @@ MORE_ROWS: dict[str, int] = {"lfa": 1000, "last-1": 1000}
 AS_MANY_ROWS: dict[str, int] = {"full": 1000, "full-mpo": 1000, "central": 1000}
 """The same, of the others with such a recipe."""
 
+_ROWS = MORE_ROWS | AS_MANY_ROWS
+
 _AGAIN = {
     "-gentler": GENTLER,
     "-equal": EQUAL,
-    "-more": {way: ({}, f"{rows:,} training rows at scale laptop") for way, rows in (MORE_ROWS | AS_MANY_ROWS).items()},
+    "-more": {way: ({}, f"{rows:,} training rows") for way, rows in _ROWS.items()},
 }
 
 # With three seeds the intervals reached four to seven points either way, so what the comparisons rest on was given two
@@ -258,9 +260,10 @@ _FIVE_SEEDS = {
     "": {"full", "full-mpo", "lfa", "central", "last-1", "last-2", "last-3"},
     "-gentler": {"squeezed"},
     "-equal": {"straight"},
-    "-more": {*MORE_ROWS, *AS_MANY_ROWS},
+    "-more": {*_ROWS},
 }
 
+_OF_TABLE_5 = ("SST-2", "MRPC", "RTE")
 _OF_FAMILIES = ("full", "full-mpo", "lfa", "squeezed", "straight")
 _MODELS = [("minilm", name) for name in COMPARED] + [(model, name) for model in FAMILIES for name in _OF_FAMILIES]
 
@@ -269,7 +272,7 @@ def _recipe(task: str, name: str, model: str = "minilm", end: str = "") -> Recip
     """end: a key of _AGAIN."""
     method, lr = COMPARED[name]
     options, changed = _AGAIN[end][name] if end else (_CUTS.get(name, {}), "")
-    rows = (MORE_ROWS | AS_MANY_ROWS)[name] if end == "-more" else 400
+    rows = _ROWS[name] if end == "-more" else 400
     scales = {
         "smoke": {"train": 64, "select": 32, "dev": 32, "epochs": 1, "max_length": 32},
         "laptop": {"train": rows, "select": 100, "dev": None if task in ("MRPC", "RTE") else 500, "max_length": 64,
@@ -279,9 +282,12 @@ def _recipe(task: str, name: str, model: str = "minilm", end: str = "") -> Recip
     }  # fmt: skip
     if task in AT_FULL_SIZE:
         del scales["laptop"]
+    if end == "-more":
+        del scales["gpu"]  # which has all rows
+    tables = "s 3 and 5" if task in _OF_TABLE_5 else " 3"
     return Recipe(
         name=f"mpop-{task.lower()}-{name}" + (end or ("" if model == "minilm" else f"-{model}")),
-        about=f"MPOP Table{'s 3 and 5' if model == 'minilm' else f' 4 with {model}'} on {task}: "
+        about=f"MPOP Table{tables if model == 'minilm' else f' 4 with {model}'} on {task}: "
         f"{(METHODS | FLOORS)[method].about}" + (f", {changed}." if end else "."),
         task=task,
         model=model,

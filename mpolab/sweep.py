@@ -169,8 +169,9 @@ def sweep_all(
     wanted = [name for name in names if can_be_swept(recipes.recipe_named(name).at(scale))]
     if not wanted:
         raise TrainingError(
-            f"none of {', '.join(names) or 'these recipes'} can be swept: that needs one task, a method that trains, "
-            "and a select split."
+            f"none of {', '.join(names)} can be swept: that needs one task, a method that trains, and a select split."
+            if names
+            else "no recipe was given, so there is nothing to sweep."
         )
     failed = []
     for name in wanted:

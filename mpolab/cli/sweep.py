@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..errors import TrainingError
 from .shared import as_json, choose_recipe, command, positive, show
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.recipe in ITEMS and arguments.recipe not in RECIPES:
         from .. import ledger, runs
 
-        names = ledger.recipes_of(arguments.recipe, scale=runs.asked_scale(arguments.scale) or "smoke")
+        scale = runs.asked_scale(arguments.scale) or "smoke"
+        ledger.check_scale(arguments.recipe, scale)
+        names = ledger.recipes_of(arguments.recipe, scale=scale)
+        if not names:
+            instead = ledger.decided_without_recipes(arguments.recipe)
+            raise TrainingError(f"{arguments.recipe} has no recipe to sweep: {'; '.join(instead)}.")
         found = []
         for each in sweep_all(names, file=arguments.recipe, **given):
             found.append(each)

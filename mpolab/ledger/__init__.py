@@ -17,7 +17,17 @@ from .build import at, build, row_named, summary
 from .evidence import EVIDENCE
 from .findings import ALTHOUGH, FINDINGS
 from .hours import item_costs
-from .items import decided_without_recipes, item_command, plan_lines, recipes_of, run_item, runnable, studies_of, work
+from .items import (
+    check_scale,
+    decided_without_recipes,
+    item_command,
+    plan_lines,
+    recipes_of,
+    run_item,
+    runnable,
+    studies_of,
+    work,
+)
 from .looks import LOOKS
 from .parallel import default_jobs, run_side_by_side
 from .remedies import REMEDIES
@@ -35,6 +45,7 @@ __all__ = [
     "Shown",
     "at",
     "build",
+    "check_scale",
     "decided_without_recipes",
     "default_jobs",
     "item_command",

@@ -24,12 +24,17 @@ class Again:
         verdict = self.evidence.verdict(found)
         return next((outcome for outcome in OUTCOMES if verdict.endswith(outcome)), verdict)
 
-    def ours(self, found: Found, known: Collection[str] = ()) -> str:
-        """known: missing records that are named elsewhere."""
+    def tasks(self, found: Found) -> str:
+        """As `Compared.some_tasks`; "" of a study."""
+        return self.evidence.some_tasks(found.scale, found.recipes) if isinstance(self.evidence, Compared) else ""
+
+    def ours(self, found: Found, known: Collection[str] = (), tasks: str = "") -> str:
+        """known, tasks: missing records, and how many of the tasks, that are named elsewhere."""
         missing = [record for record in found.missing if record not in known]
         without = f", without records of {', '.join(missing)}" if missing else ""
         single = f", {found.one_by_one.pairs} pairs one by one: {found.one_by_one.limits()}" if found.one_by_one else ""
-        return f"with {self.about}: {found.difference} ({self.outcome(found)}{single}{without})"
+        about = self.about if (mine := self.tasks(found)) in ("", tasks) else f"{self.about}, {mine}"
+        return f"with {about}: {found.difference} ({self.outcome(found)}{single}{without})"
 
 
 def _weights(case: str, cost: str) -> dict[str, str]:

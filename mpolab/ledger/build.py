@@ -74,8 +74,8 @@ def _decided(
     claim: Claim, first: Again, found: Found, remedy: Remedy | None, looks: Sequence[Again], results: Path, about: dict
 ) -> Row:
     """A row on runs. The first result has other looks at it and what was tried after it beside it; a remedy that was
-    chosen by other rows and another seed gives the verdict, if it ran at the same scale, and the first result stands
-    behind it.
+    chosen by other rows and another seed gives the verdict at the scale of these tries, if it ran there, and the first
+    result stands behind it.
     """
     looked, tried_again = found_of(looks, results), remedy.found(results) if remedy else []
     again = [*looked, *tried_again]
@@ -84,18 +84,19 @@ def _decided(
     record = tuple(dict.fromkeys([*found.files, *files, *chose]))
     last, counts = first, found
     runs_there = tried_again and tried_again[-1][0] is remedy.again[-1] and tried_again[-1][1].scale == found.scale
-    if chose and remedy.chosen and runs_there:
+    tried_there = isinstance(first.evidence, Studied) or found.scale == tries.SCALE
+    if chose and remedy.chosen and runs_there and tried_there:
         last, counts = tried_again[-1]
         looked = [(replace(look, about=f"the first settings and {look.about}"), its) for look, its in looked]
-        said = first.evidence.said(found.scale, found.recipes)
-        if said != last.evidence.said(counts.scale, counts.recipes):  # such as of which tasks
-            first = replace(first, about=f"{first.about} ({said})")
+        if first.evidence.about != last.evidence.about:  # such as of what cuts
+            first = replace(first, about=f"{first.about} ({first.evidence.about})")
         others = [(first, found), *looked, *tried_again[:-1]]
         ours = f"with {last.about}, {last.evidence.ours(counts)}"
     else:
         others, ours = again, first.evidence.ours(found)
     low, high = counts.difference.interval
-    beside = [each.ours(its, () if each is first else found.missing) for each, its in others]
+    tasks = last.tasks(counts)
+    beside = [each.ours(its, () if each is first else found.missing, tasks) for each, its in others]
     how = "also tried" if last is first else "chosen among these and the first settings"
     tried = [f"{how}, on rows that choose: {' / '.join(remedy.tried)}"] if chose else []
     if chose and not remedy.chosen:  # nothing was gained: the numbers that say so are nowhere else in the row

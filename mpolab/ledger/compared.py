@@ -26,12 +26,15 @@ from .coverage import tasks_here
 from .row import AT_PAPER_SCALE, LEAST_SEEDS, OUTCOMES, REPRODUCED, SMALLER
 from .statistics import DIRECTIONS, Difference, difference
 
+EACH = "*"
+"""In the way to a number: the mean over all that stand there."""
+
 MAIN = "main"
 """The main metric of the recipe's task on the split dev; of several tasks together, their mean."""
 
 
 def number_in(record: Record, where: str = MAIN) -> float:
-    """One number of a record. where: MAIN, or the way to it: "scores | test | mlm_loss".
+    """One number of a record. where: MAIN, or the way to it: "scores | test | mlm_loss", with EACH for a mean.
 
     Raises LedgerError where the record has no such number.
     """
@@ -40,7 +43,9 @@ def number_in(record: Record, where: str = MAIN) -> float:
     if where == MAIN:
         task = record.fields.get("task")
         way = ["scores", "dev", task_named(task).main_metric if task else "mean"]
-    for step in way:
+    for k, step in enumerate(way):
+        if step == EACH and isinstance(value, dict) and value:
+            return mean(number_in(record, " | ".join([*way[:k], key, *way[k + 1 :]])) for key in value)
         try:
             value = value[int(step)] if isinstance(value, list) else value[step]
         except (KeyError, IndexError, ValueError, TypeError) as error:
@@ -84,8 +89,8 @@ def _recipes(pairs: Sequence[Pair]) -> tuple[str, ...]:
 class Compared:
     """pairs: (first, second) per task; second may be a number. direction: what the claim says of the first, one of
     DIRECTIONS. margin: for "equal", how far apart two may be and still count as alike. about: what stands before the
-    difference, "centres frozen - all trained". among: the scales that count, from the smallest. A pair belongs to the
-    scales that all of its recipes have, so that a small scale can have some of the tasks.
+    difference, "centres frozen - all trained". among: the scales that count, from the smallest. A pair belongs to those
+    of them that all of its recipes have, so that a small scale can have some of the tasks.
 
     Raises UnknownNameError for a recipe or direction that does not exist; LedgerError for no pair, or for a margin
     where none is meant.
@@ -121,7 +126,9 @@ class Compared:
         return replace(self, pairs=pairs, direction=direction, margin=margin)
 
     def pairs_at(self, scale: str) -> tuple[Pair, ...]:
-        """Those that can be run there."""
+        """Those that are run there."""
+        if scale not in self.among:
+            return ()
         return tuple(pair for pair in self.pairs if all(scale in recipe_named(n).scales for n in _recipes([pair])))
 
     def recipes_at(self, scale: str) -> tuple[str, ...]:
@@ -132,33 +139,42 @@ class Compared:
         """Those of `among` that a pair has, from the smallest."""
         return tuple(scale for scale in self.among if self.pairs_at(scale))
 
-    def said(self, scale: str, recipes: Sequence[str] = ()) -> str:
-        """`about`, with how many of the tasks there are at that scale, where these are not all: "4 of 9 tasks".
+    def some_tasks(self, scale: str, recipes: Sequence[str] = ()) -> str:
+        """How many of the tasks there are at that scale, where these are not all: "4 of 9 tasks"; else "".
 
         recipes: those with records, of which alone it is said; by default all that the scale has.
         """
         here = tasks_here(recipes or self.recipes_at(scale), scale)
         all_of_them = set().union(*(tasks_here(self.recipes_at(each), each) for each in SCALES))
-        few = len(here) < len(all_of_them)
-        return f"{self.about}, {len(here)} of {len(all_of_them)} tasks" if few else self.about
+        return f"{len(here)} of {len(all_of_them)} tasks" if len(here) < len(all_of_them) else ""
+
+    def said(self, scale: str, recipes: Sequence[str] = ()) -> str:
+        """`about`, with `some_tasks`."""
+        return ", ".join(filter(None, (self.about, self.some_tasks(scale, recipes))))
 
     def found(self, results: Path) -> Found | None:
-        """What the largest scale says at which one of its pairs has records of three seeds or more. Of this scale's
-        pairs those that have not, or not of three seeds that those before them have, are left out, and named. None
-        without any.
+        """What the records of the largest scale say at which all pairs have three seeds or more, or as many pairs as at
+        a smaller one. Of this scale's pairs those that have not, or not of three seeds that those before them have, are
+        left out, and named. None without any.
 
         Raises CheckpointError for a record that another version of its recipe made, LedgerError where two that are
         compared had other rows.
         """
-        for scale in reversed(self.scales()):
-            whole: dict[Pair, Sequence[int]] = {}
-            for pair in self.pairs_at(scale):
-                seeds = _seeds(pair, scale, results)
-                if len(set(seeds).intersection(*whole.values())) >= LEAST_SEEDS:
-                    whole[pair] = seeds
-            if whole:
-                return self._at(whole, scale, results)
-        return None
+        best, of_scale = {}, ""
+        for scale in self.scales():
+            whole = self._whole(scale, results)
+            if whole and len(whole) >= min(len(best), len(self.pairs_at(scale))):
+                best, of_scale = whole, scale
+        return self._at(best, of_scale, results) if best else None
+
+    def _whole(self, scale: str, results: Path) -> dict[Pair, Sequence[int]]:
+        """Of the pairs at a scale those with three seeds that all of them have -> their seeds."""
+        whole: dict[Pair, Sequence[int]] = {}
+        for pair in self.pairs_at(scale):
+            seeds = _seeds(pair, scale, results)
+            if len(set(seeds).intersection(*whole.values())) >= LEAST_SEEDS:
+                whole[pair] = seeds
+        return whole
 
     def _at(self, whole: Mapping[Pair, Sequence[int]], scale: str, results: Path) -> Found:
         """whole: pair -> its seeds."""
@@ -189,8 +205,12 @@ class Compared:
         )
 
     def verdict(self, found: Found) -> str:
+        """One of `row.VERDICTS`: *reproduced*, or what else came out, where all records have the paper's model and
+        data, and none is missing.
+        """
         outcome = found.difference.outcome(self.direction, self.margin)
-        if found.scale != "paper" or found.missing:
+        printed = all(found.scale in recipe_named(name).as_printed for name in found.recipes)
+        if found.missing or not printed or not found.recipes:
             return f"{SMALLER}: {outcome}"
         return REPRODUCED if outcome == OUTCOMES[0] else f"{AT_PAPER_SCALE}: {outcome}"
 

@@ -1,8 +1,9 @@
 """How long runs take, by the seconds in records of this scale; where there are none, by operations.
 
 The median of the nearest that there are counts: the recipe's own records, else those of its model and method, of its
-method, of its model, of any; of these only such as learn from a text, as it does, or from a task, as it does. It is an
-estimate of one process on the machines of these records.
+method, of its model, of any; of these only such as learn from a text, as it does, or from a task, as it does, and times
+the ratio of operations where these are counted, as sets have from hundreds to hundreds of thousands of rows. It is
+an estimate of one process on the machines of these records.
 
 Without a record of the scale, the floating-point operations of the training (`flops`) stand for it: times the seconds
 of an operation in records of the other scale of the same kind of machine, be they the recipe's own or those of its
@@ -73,15 +74,18 @@ class Seconds:
         def like(record: Record, *keys: str) -> bool:
             return all(record.fields.get(key) == getattr(recipe, key) for key in keys)
 
+        own = [record.seconds for record in here if record.recipe == name]
+        if own:
+            return median(own)
+        counted = flops.of_recipe(recipe_named(name), scale)
         for mine in (
-            [record for record in here if record.recipe == name],
             [record for record in here if like(record, "model", "method")],
             [record for record in here if like(record, "method")],
             [record for record in here if like(record, "model")],
             here,
         ):
             if mine:
-                return median(record.seconds for record in mine)
+                return median(record.seconds * _times(counted, record) for record in mine)
         return None
 
     def together(self, wanted: Iterable[tuple[str, str, int]]) -> Estimate:
@@ -140,6 +144,12 @@ class Seconds:
             if found:
                 return median(found)
         return None
+
+
+def _times(counted: flops.Training | None, record: Record) -> float:
+    """The operations of a training by those of another's; 1 where one of them is not counted."""
+    theirs = _operations(record) if counted and counted.flops else None
+    return counted.flops / theirs if theirs else 1.0
 
 
 def _operations(record: Record) -> float | None:

@@ -12,12 +12,11 @@ from ..recipes import recipe_named
 from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
-from .compared import Compared, Measured, one
+from .compared import EACH, Compared, Measured, one
 from .studies import COMPUTED, MASK_FILE, Studied, times_as_fast
 
 _NLU, _NLG = "mpoe-tab1-nlu", "mpoe-tab1-nlg"
 LOSS, PERPLEXITY, BLEU_2 = (f"scores | test | {name}" for name in ("loss", "perplexity", "bleu_2"))
-_ENDS = ("0 up", "0 down", "3 up", "3 down")
 _WIKITEXT = ("WikiText-2/BLEU-2", "WikiText-2/BLEU-4")
 
 
@@ -179,13 +178,12 @@ def apart(recipe: str, second: float | str = 0.5) -> Compared:
     number of the same records: "random" = the share of a change at random.
     """
     mine, other = (
-        Measured((recipe,), tuple(f"extra | auxiliary_share | layer {ends} | {what}" for ends in _ENDS))
+        Measured((recipe,), (f"extra | auxiliary_share | {EACH} | {what}",))  # of each matrix that was watched
         for what in ("share", second)
     )
     about = "share of auxiliary tensors in what experts learn - "
     about += "in a change at random" if isinstance(second, str) else f"{second:g}"
-    among = ("smoke", "laptop")  # elsewhere are other layers
-    return Compared(((mine, other if isinstance(second, str) else second),), "higher", about, among=among)
+    return Compared(((mine, other if isinstance(second, str) else second),), "higher", about)
 
 
 def left_out(recipe: str) -> Compared:

@@ -21,7 +21,7 @@ from ..texts import OFFLINE_TEXTS
 from . import coverage
 from .arithmetic import Arithmetic
 from .compared import Compared
-from .estimate import Estimate, Seconds
+from .estimate import Estimate, Seconds, in_words
 from .evidence import EVIDENCE
 from .looks import LOOKS
 from .pre_trainings import PRE_TRAININGS
@@ -81,13 +81,14 @@ def item_command(item: str, scale: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of an item. path: of its record. there: whether there is one."""
+    """One run of an item. path: of its record. there: whether there is one. seconds: that it took, if so."""
 
     recipe: str
     scale: str
     seed: int
     path: Path
     there: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,17 +122,17 @@ class Work:
         return self.size - len(self.left) - len(self.studies_left)
 
     def __str__(self) -> str:
+        if not self.runs:
+            said = [f"{self.item} has no recipe to run" + (", and studies have no scales" if self.studies else "")]
+            return "\n".join([*said, *(f"study: {study}" for study in self.studies)])
         names = len({run.recipe for run in self.runs})
         there = len(self.runs) - len(self.left)
+        took = f", {in_words(sum(run.seconds for run in self.runs))} in all" if there else ""
         to_go = self.estimate.said(" one after the other" if len(self.left) > 1 else "") if self.left else "nothing"
         some = coverage.in_words(self.item, {run.recipe for run in self.runs}, self.scale)
         of = f"{names} recipes, {some}" if some else f"{names} recipes"
-        said = [
-            f"{self.item} at scale {self.scale}: {of}, {len(self.runs)} runs, {there} with a record; to go: {to_go}"
-            if self.runs
-            else f"{self.item} has no recipe to run"
-        ]
-        return "\n".join([*said, *(f"study: {study}" for study in self.studies)])
+        said = f"{self.item} at scale {self.scale}: {of}, {len(self.runs)} runs, {there} with a record{took}; "
+        return "\n".join([f"{said}to go: {to_go}", *(f"study: {study}" for study in self.studies)])
 
 
 def work(
@@ -140,12 +141,13 @@ def work(
     """What an item asks for. scale: None = MPOLAB_SCALE, else "smoke". source: as `recipes.run` has it. force: as if
     nothing had a record.
 
-    Raises UnknownNameError for an id or scale that is none, or at which one of the item's claims has nothing to run;
-    CheckpointError for a record that another version of its recipe made.
+    Remedies and other looks are run at the scales that they have. Raises UnknownNameError for an id or scale that is
+    none, or at which one of the item's claims has nothing to run; CheckpointError for a record that another version of
+    its recipe made.
     """
     check_item(item)
     scale = runs.asked_scale(scale) or "smoke"
-    _check_scale(item, scale)
+    check_scale(item, scale)
     found = []
     for name in recipes_of(item, scale=scale):
         recipe = RECIPES[name]
@@ -153,20 +155,21 @@ def work(
         for seed in recipe.seeds:
             path = runs.record_path(name, scale, seed, results, stands_in=made_here)
             there = path.is_file() and not force
-            changed = runs.stale(runs.load(path), recipe) if there else ""
+            record = runs.load(path) if there else None
+            changed = runs.stale(record, recipe) if record else ""
             if changed:
                 raise CheckpointError(
                     f"the record of {name!r} ({scale}, seed {seed}) was made by another version of the recipe: "
                     f"{changed}. --force runs all of {item} again."
                 )
-            found.append(Run(name, scale, seed, path, there))
+            found.append(Run(name, scale, seed, path, there, record.seconds if record else 0.0))
     wanted = [(run.recipe, run.scale, run.seed) for run in found if not run.there]
     return Work(item, scale, tuple(found), Seconds(results).expected(wanted), studies_of(item, results, force))
 
 
-def _check_scale(item: str, scale: str) -> None:
+def check_scale(item: str, scale: str) -> None:
     """Raises UnknownNameError where one of the item's claims has nothing to run there, with the commands that work."""
-    decided = [each for each in _evidence_of(item) if isinstance(each, Compared)]
+    decided = [each for each in _evidence_of(item, remedies=False) if isinstance(each, Compared)]
     common = [each for each in runs.SCALES if all(of_claim.pairs_at(each) for of_claim in decided)]
     if scale in common:
         return

@@ -36,18 +36,21 @@ def _is_regression(pair: Pair) -> bool:
     return any(task_named(task).kind == "regression" for name in names if (task := recipe_named(name).task))
 
 
-def _by(about: str, id: str, *wheres: str, direction: str = "higher", margin: float = 0.0) -> Again:
-    """The claim's own runs by other numbers of their records."""
+def _by(about: str, id: str, *wheres: str, direction: str = "higher", margin: float = 0.0, **changes: object) -> Again:
+    """The claim's own runs by other numbers of their records. changes: of the comparison."""
     evidence: Compared = EVIDENCE[id]  # type: ignore[assignment]
     pairs = tuple(pair for pair in evidence.pairs if not _is_regression(pair))
-    return Again(about, replace(evidence, pairs=pairs).at(*wheres, direction=direction, margin=margin))
+    return Again(about, replace(evidence, pairs=pairs, **changes).at(*wheres, direction=direction, margin=margin))
 
 
 def _by_loss(id: str, *tasks: str, margin: float = 0.0) -> Again:
-    """Less coarse than right or wrong. tasks: those of a run on several. margin: of a claim that two are equal."""
+    """Less coarse than right or wrong. tasks: those that a small run on several has and whose loss has the unit of the
+    others'; a large one has more. margin: of a claim that two are equal.
+    """
     wheres = [f"scores | dev | {task}/loss" for task in tasks] or ["scores | dev | loss"]
-    direction = "equal" if margin else "lower"
-    return _by("the loss on the same rows, lower being better", id, *wheres, direction=direction, margin=margin)
+    about, direction = "the loss on the same rows, lower being better", "equal" if margin else "lower"
+    small = {"among": ("smoke", "laptop")} if tasks else {}
+    return _by(about, id, *wheres, direction=direction, margin=margin, **small)
 
 
 _AT_DENSE_SIZE = 23

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LedgerError
-from ..mpoe_glue import LONGER
+from ..mpoe_glue import LONGER, TASKS
 from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
@@ -126,6 +126,13 @@ _LONGER_OR_FASTER = ("eight epochs of 1,000 rows", "three times the learning rat
 _TOGETHER_TRIED = ("three times the learning rate", "eight epochs")
 _FEW_TRIED = ("a third of the learning rate", "forty epochs")
 _ON_SST_2 = ("mpobert_rows.json",)
+
+
+def _longer_t5(rival: str, more: str = "") -> Again:
+    return Again(
+        f"4,000 rows and three times the updates{more}, on {' and '.join(LONGER)} alone",
+        glue("mpoe-longer", f"{rival.lower()}-longer", f"MPOE - {rival}", LONGER),
+    )
 
 
 def _more_rows(rival: str, about: str) -> Remedy:
@@ -342,32 +349,24 @@ REMEDIES: Mapping[str, Remedy] = {
         (
             Again(
                 "a learning rate of its own for Switch as well",
-                glue("mpoe", "switch-own-rate", "MPOE - Switch"),
+                glue("mpoe", "switch-own-rate", "MPOE - Switch", TASKS),
             ),
+            _longer_t5("Switch", ", and this rate for Switch"),
         ),
-        ("a third of the learning rate for Switch", "three times the learning rate for Switch"),
-        ("experts_glue_rivals.json", "experts_glue_learning_rates.json"),
+        (*_LONGER_T5, "a third of the learning rate for Switch", "three times the learning rate for Switch"),
+        ("experts_glue_remedies.json", "experts_glue_rivals.json"),
         chosen=True,
     ),
     **{
         f"mpoe-tab1-t5-{name.lower()}": Remedy(
-            (),
-            (f"a third of the learning rate for {name}", f"three times the learning rate for {name}"),
-            ("experts_glue_rivals.json", "experts_glue_learning_rates.json"),
+            (_longer_t5(name),),
+            (*_LONGER_T5, f"a third of the learning rate for {name}", f"three times the learning rate for {name}"),
+            ("experts_glue_remedies.json", "experts_glue_rivals.json"),
+            chosen=True,
         )
         for name in ("MoE", "MoEfication")
     },
-    "mpoe-tab1-t5-dense": Remedy(
-        (
-            Again(
-                "4,000 rows and three times the updates, on SST-2 and STS-B alone",
-                glue("mpoe-longer", "dense-longer", "MPOE - dense", LONGER),
-            ),
-        ),
-        _LONGER_T5,
-        ("experts_glue_remedies.json",),
-        chosen=True,
-    ),
+    "mpoe-tab1-t5-dense": Remedy((_longer_t5("dense"),), _LONGER_T5, ("experts_glue_remedies.json",), chosen=True),
     "mpoe-tab1-reviews": Remedy(
         (
             Again(

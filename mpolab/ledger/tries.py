@@ -39,6 +39,9 @@ _CHOSEN_BY: Mapping[str, str] = {
 }
 """File of results/ -> the study of scripts/choose_settings.py that makes it."""
 
+SCALE = "laptop"
+"""Of all of them: what they choose is chosen there, and for no other scale."""
+
 TRIES: Mapping[str, str] = {
     **{file: f"python scripts/choose_settings.py {study} --data-dir DIR" for file, study in _CHOSEN_BY.items()},
     "probing_trend_tries.json": "python scripts/trend_study.py --data-dir DIR --choose",

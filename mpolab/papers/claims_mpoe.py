@@ -80,8 +80,10 @@ CLAIMS: tuple[Claim, ...] = (
         "mpoe-fig2-apart",
         "Most of what experts learn lies in directions of the auxiliary tensors.",
         says="'the central tensors of different experts [...] are likely to be very similar'",
-        note="the paper calls it a speculation; directions, to first order, and a half as the threshold are this "
-        "project's reading of it",
+        note="the paper calls it a speculation. Centres have no basis of their own: at full bonds every expert's "
+        "auxiliary tensors can be turned into those of another, and its centre is then as far from the other's as its "
+        "matrix is. What sharing needs is that experts differ in directions of the auxiliary tensors; to first order, "
+        "and with a half as the threshold, is this project's reading",
     ),
     Claim(
         "mpoe-tab1-averages",
