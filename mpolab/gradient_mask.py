@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import distributed, nn
@@ -207,22 +207,11 @@ class RoutedUpdates:
         for handle in self._handles:
             handle.remove()
 
-    def _routed(self) -> list[torch.Tensor]:
-        """(count,) bool of each set, of all processes together."""
-        if not self.experts:
-            return []
-        marks = torch.cat([experts.routed for experts in self.experts])
-        if distributed.is_available() and distributed.is_initialized():
-            everywhere = marks.to(next(self.experts[0].parameters()).device, torch.uint8)
-            distributed.all_reduce(everywhere, distributed.ReduceOp.MAX)
-            marks = everywhere.cpu().bool()
-        return list(marks.split([experts.count for experts in self.experts]))
-
     @torch.no_grad()
     def _before(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         self._saved = []
         mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        for experts, routed in zip(self.experts, self._routed()):
+        for experts, routed in zip(self.experts, routed_anywhere(self.experts)):
             if routed.all():
                 continue
             for parameter in experts.own().values():
@@ -242,6 +231,18 @@ class RoutedUpdates:
             tensor[still] = slices
         self._saved = []
         self.clear()
+
+
+def routed_anywhere(sets: Sequence[Experts]) -> list[torch.Tensor]:
+    """(count,) bool of each set: which experts saw a token since the last step, in any of all processes."""
+    if not sets:
+        return []
+    marks = torch.cat([experts.routed for experts in sets])
+    if distributed.is_available() and distributed.is_initialized():
+        everywhere = marks.to(next(sets[0].parameters()).device, torch.uint8)
+        distributed.all_reduce(everywhere, distributed.ReduceOp.MAX)
+        marks = everywhere.cpu().bool()
+    return list(marks.split([experts.count for experts in sets]))
 
 
 def all_experts(model: nn.Module) -> list[Experts]:

@@ -151,14 +151,14 @@ def followed(job: Job, fit: Callable[..., Outcome], seen: Callable[[Job], Mappin
     if asked["kind"] in KINDS:
         watch = RoutingWatch(seen(job), max(1, job.settings.max_steps // asked["snapshots"]), job.out)
     before = {name: tensor.detach().clone() for name, tensor in central_tensors(job.model).items()}
-    count = RoutedCount()
+    count = RoutedCount(job.out)
     outcome = fit(
         job.model, job.tokenizer, job.data, job.settings, job.seed, job.out, progress=job.progress,
         callbacks=() if watch is None else (watch, count),
     )  # fmt: skip
     if watch is not None:
         job.extra["routing"] = watch.snapshots
-    if count.updates:
+    if asked["kind"] == "mpoe":
         job.extra["updates"] = count.to_dict()
     if before:
         job.extra["centres_moved"] = {

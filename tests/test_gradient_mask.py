@@ -28,7 +28,6 @@ from mpolab.gradient_mask import (
 )
 from mpolab.moe_layer import MoELayer
 from mpolab.rebuild import left_first, rebuild_flops
-from mpolab.routed_count import RoutedCount
 from mpolab.routers import HashRouter, MPOERouter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -298,28 +297,6 @@ def test_micro_batches_count_together_and_evaluations_do_not():
     moved = [not torch.equal(a, b) for a, b in zip(before, model.experts.matrices["up"].A1)]
     assert moved == [False, True, False, True]
     assert not updates.experts[0].routed.any()
-
-
-def test_updates_without_a_token_are_counted():
-    """Two layers of four experts: of eight updates a step those that the optimizer holds still."""
-    model = nn.ModuleList([Sent(MPOExperts.from_ffn(block("t5", seed=k), 4)) for k in (0, 1)])
-    optimizer, count = adam(model), RoutedCount()
-    RoutedUpdates(model, optimizer)
-    assert count.share == 0
-    for used in ((0, 1), (2, 2)):  # the expert of each layer
-        before = [part.experts.matrices["up"].A1.detach().clone() for part in model]
-        sum(part(vectors(1, 3, HIDDEN), k).square().sum() for part, k in zip(model, used)).backward()
-        held = count.without_token
-        count.on_pre_optimizer_step(None, None, None, model=model)
-        optimizer.step()
-        optimizer.zero_grad()
-        after = [part.experts.matrices["up"].A1 for part in model]
-        still = [torch.equal(a[k], b[k]) for a, b in zip(before, after) for k in range(4)]
-        assert sum(still) == count.without_token - held == 6
-    assert count.to_dict() == {"of_experts": 16, "without_token": 12, "share": 0.75}
-    dense = RoutedCount()
-    dense.on_pre_optimizer_step(None, None, None, model=Sent(DenseExperts.from_ffn(block("t5"), 4)))
-    assert dense.updates == 0, "they share no centre"
 
 
 def test_a_layer_without_any_token_stands_still():

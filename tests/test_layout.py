@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "expert_counts": {"experts", "layers", "moe", "plans", "routing"},
     "expert_views": {"experts", "moe_layer", "moefication", "perplexity", "rebuild", "routers", "routing"},
     "routing_watch": {"expert_views", "routing", "whole"},
-    "routed_count": {"gradient_mask"},
+    "routed_count": {"gradient_mask", "snapshots"},
     "checkpoint": {"plans", "pretrained", "storage", "layers", "moe", "mpobert", "surgery"},
     "trace": {"plans"},
     "cut": {"plans", "decomposition", "source"},

@@ -343,6 +343,36 @@ def test_several_numbers_of_a_run_are_one(made_up):
         number_in(runs.load(results / "one" / "laptop-seed0.json"), "extra | shares")
 
 
+def test_a_record_that_lacks_a_number_of_its_own_is_named(made_up):
+    """Made before it was noted; scores, which every record has, stay an error."""
+    shares = Compared(((one("one", "extra | updates | share"), 0.1), (one("two"), 9.0)), "higher", "share")
+    made_up("two", "laptop", {0: 10, 1: 11, 2: 12})
+    results = made_up("one", "laptop", {0: 1, 1: 1, 2: 1}, updates={"share": 0.5})
+    assert shares.found(results).missing == () and "(6 pairs one by one" in verdict(results, shares).ours
+    made_up("one", "laptop", {1: 1}, other=1)
+    made_up("one", "laptop", {2: 1}, updates={"share": None})
+    row, without = verdict(results, shares), "without extra | updates | share"
+    assert row.ours.endswith(f"3 pairs; without records of one (seeds 1 2, {without})")
+    assert {Path(name).parent.name for name in row.record} == {"two"} and row.seeds == (0, 1, 2)
+    (results / "one" / "laptop-seed2.json").unlink()
+    assert shares.found(results).missing == (f"one (seed 2; seed 1, {without})",)
+    with pytest.raises(LedgerError, match="'f1' is missing"):
+        verdict(results, shares.at("scores | dev | f1", direction="higher"))
+    made_up("one", "laptop", {0: 1, 1: 1, 2: 1}, updates={"share": "half"})
+    with pytest.raises(LedgerError, match="is no number"):
+        verdict(results, shares)
+
+
+def test_where_no_record_has_the_number_the_row_says_what_to_make_again(made_up, tried_again):
+    shares = Compared(((one("one", "extra | updates | share"), 0.1),), "higher", "share")
+    wanted = "to be made again: laptop, one (seeds 0 1 2, without extra | updates | share)"
+    row = verdict(tried_again, shares)
+    assert row.verdict == "not run" and row.ours.startswith("not yet: 3 runs") and row.ours.endswith(f"; {wanted}")
+    row = remedied(tried_again, ("more of it", shares), ("once more", turned()))
+    assert row.ours.endswith(f"; with more of it: {wanted}") and "with once more: +2.0" in row.ours
+    assert "again" not in remedied(tried_again, ("more of it", pair()), ("once more", turned())).ours
+
+
 def test_evidence_that_cannot_be_meant():
     with pytest.raises(UnknownNameError, match="unknown recipe 'mpop-rte-lfo'"):
         Compared(((one("mpop-rte-lfo"), one("mpop-rte-full")),), "higher", "x")

@@ -192,6 +192,18 @@ def test_a_run_of_each_kind(here, options):
         assert "updates" not in extra
 
 
+def test_a_run_that_was_stopped_behind_its_training_has_its_counts(here, monkeypatch):
+    """Nothing is left to train when it goes on."""
+    given = {"data_dir": here, "progress": False, "results": here / "results"}
+    story = recipe(kind="mpoe", experts=3, plan=3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(continuations, "score", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(story, "smoke", **given)
+    record = run(story, "smoke", **given)
+    assert record.extra["updates"]["of_experts"] == 4 * 2 * 3
+    assert record.extra["updates"] == run(story, "smoke", resume=False, **given).extra["updates"]
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_a_mask_on_activations_freezes_no_centre(here, where):
     options = {"kind": "mpoe", "experts": 3, "plan": 3, "mask_probability": 1.0, "mask_at": where}

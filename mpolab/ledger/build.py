@@ -65,7 +65,7 @@ def _row(
         return Row(**about, **nothing, ours=ours, verdict=verdict, command=AGAIN)
     found = evidence.found(results)
     if found is None:
-        ours, command = _still_to_run(claim.item, evidence, seconds)
+        ours, command = _still_to_run(claim.item, evidence, seconds, results)
         return Row(**about, **nothing, ours=ours, verdict=NOT_RUN, command=command)
     return _decided(claim, Again("the first settings", evidence), found, remedy, looks, results, about)
 
@@ -97,6 +97,9 @@ def _decided(
     low, high = counts.difference.interval
     tasks = last.tasks(counts)
     beside = [each.ours(its, () if each is first else found.missing, tasks) for each, its in others]
+    for each in (*looks, *(remedy.again if remedy else ())):
+        if isinstance(each.evidence, Compared) and all(each is not one for one, _ in again):  # it has found nothing
+            beside += [f"with {each.about}: {lacking}" for lacking in [each.evidence.lacking(results)] if lacking]
     how = "also tried" if last is first else "chosen among these and the first settings"
     tried = [f"{how}, on rows that choose: {' / '.join(remedy.tried)}"] if chose else []
     if chose and not remedy.chosen:  # nothing was gained: the numbers that say so are nowhere else in the row
@@ -127,8 +130,8 @@ def _worked_out(evidence: Arithmetic) -> tuple[str, str]:
     return evidence.judge()
 
 
-def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds) -> tuple[str, str]:
-    """(what it costs, the command)."""
+def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds, results: Path) -> tuple[str, str]:
+    """(what it costs, and which records lack a number; the command)."""
     if isinstance(evidence, Studied):
         return f"not yet: {evidence.cost}", evidence.command
     scales = evidence.scales()
@@ -136,7 +139,8 @@ def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds) -> 
         return "its recipes have no scale in common", ""
     scale = ASK_FOR if ASK_FOR in scales else scales[-1]
     wanted = [(name, scale, seed) for name in evidence.recipes_at(scale) for seed in RECIPES[name].seeds]
-    return f"not yet: {seconds.together(wanted)} at scale {scale}", item_command(item, scale)
+    cost = f"not yet: {seconds.together(wanted)} at scale {scale}"
+    return "; ".join(filter(None, [cost, evidence.lacking(results)])), item_command(item, scale)
 
 
 # -- looking at it ---------------------------------------------------------------------------------------

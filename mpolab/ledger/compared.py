@@ -38,6 +38,13 @@ def number_in(record: Record, where: str = MAIN) -> float:
 
     Raises LedgerError where the record has no such number.
     """
+    value = _value_in(record, where)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise LedgerError(f"the record of {record.recipe!r} has {value!r} at {where!r}, which is no number.")
+    return float(value)
+
+
+def _value_in(record: Record, where: str) -> Any:
     value: Any = record.__dict__
     way = where.split(" | ")
     if where == MAIN:
@@ -50,9 +57,15 @@ def number_in(record: Record, where: str = MAIN) -> float:
             value = value[int(step)] if isinstance(value, list) else value[step]
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise LedgerError(f"the record of {record.recipe!r} has no {where!r}: {step!r} is missing.") from error
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise LedgerError(f"the record of {record.recipe!r} has {value!r} at {where!r}, which is no number.")
-    return float(value)
+    return value
+
+
+def _lacks(record: Record, where: str) -> bool:
+    """Whether a number is not there, or null: such as one that was not noted yet when the record was made."""
+    try:
+        return _value_in(record, where) is None
+    except LedgerError:
+        return True
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,12 @@ def _recipes(pairs: Sequence[Pair]) -> tuple[str, ...]:
     """Every recipe once, in order."""
     measured = [part for pair in pairs for part in pair if isinstance(part, Measured)]
     return tuple(dict.fromkeys(name for part in measured for name in part.recipes))
+
+
+def _wheres(pairs: Sequence[Pair], name: str) -> tuple[str, ...]:
+    """All that is asked of a recipe's records, each once, in order."""
+    measured = [part for pair in pairs for part in pair if isinstance(part, Measured) and name in part.recipes]
+    return tuple(dict.fromkeys(where for part in measured for where in part.wheres))
 
 
 @dataclass(frozen=True)
@@ -193,7 +212,7 @@ class Compared:
         common = sorted(seed for seed, of_pairs in scores.items() if len(of_pairs) == len(whole))
         means = [[mean(pair[side] for pair in scores[seed]) for seed in common] for side in (0, 1)]
         every = [[pair[side] for of_pairs in scores.values() for pair in of_pairs] for side in (0, 1)]
-        missing = [_missing(name, scale, results) for name in self.recipes_at(scale)]
+        missing = [_missing(self.pairs_at(scale), name, scale, results) for name in self.recipes_at(scale)]
         return Found(
             difference(*means),
             scale,
@@ -203,6 +222,16 @@ class Compared:
             one_by_one=difference(*every) if len(whole) > 1 else None,
             recipes=_recipes(tuple(whole)),
         )
+
+    def lacking(self, results: Path) -> str:
+        """Which records lack a number that is asked for, as `Found.missing` has them, by scale; "" if none does."""
+        said = []
+        for scale in self.scales():
+            pairs = self.pairs_at(scale)
+            names = [name for name in self.recipes_at(scale) if _lacking(pairs, name, scale, results)]
+            if names:
+                said.append(f"{scale}, {', '.join(_missing(pairs, name, scale, results) for name in names)}")
+        return f"to be made again: {'; '.join(said)}" if said else ""
 
     def verdict(self, found: Found) -> str:
         """One of `row.VERDICTS`: *reproduced*, or what else came out, where all records have the paper's model and
@@ -246,17 +275,36 @@ def seeds_there(name: str, scale: str, results: Path) -> list[int]:
 
 
 def _seeds(pair: Pair, scale: str, results: Path) -> list[int]:
-    """Those of which all recipes of a pair have one."""
-    return sorted(set.intersection(*(set(seeds_there(name, scale, results)) for name in _recipes([pair]))))
+    """Those of which all recipes of a pair have a record with what the pair asks for."""
+    whole = []
+    for name in _recipes([pair]):
+        lacking = _lacking([pair], name, scale, results)
+        whole.append({seed for seed in seeds_there(name, scale, results) if seed not in lacking})
+    return sorted(set.intersection(*whole))
 
 
-def _missing(name: str, scale: str, results: Path) -> str:
-    """The recipe, with the seeds if it has others; "" if it has all."""
-    there = seeds_there(name, scale, results)
-    without = [str(seed) for seed in recipe_named(name).seeds if seed not in there]
-    if not without:
-        return ""
-    return f"{name} (seed{'s' * (len(without) > 1)} {' '.join(without)})" if there else name
+def _lacking(pairs: Sequence[Pair], name: str, scale: str, results: Path) -> dict[int, str]:
+    """seed -> the first number that its record lacks (see `_lacks`), of those in `extra` that a pair asks for."""
+    wheres = [where for where in _wheres(pairs, name) if where.startswith("extra | ")]
+    lacking = {}
+    for seed in seeds_there(name, scale, results) if wheres else ():
+        record = runs.load(runs.record_path(name, scale, seed, results))
+        without = [where for where in wheres if _lacks(record, where)]
+        if without:
+            lacking[seed] = without[0]
+    return lacking
+
+
+def _missing(pairs: Sequence[Pair], name: str, scale: str, results: Path) -> str:
+    """The recipe, with the seeds if it has others, and those whose record lacks a number; "" if it has all."""
+    there, lacking = seeds_there(name, scale, results), _lacking(pairs, name, scale, results)
+    if not there:
+        return name
+    parts = [("", [seed for seed in recipe_named(name).seeds if seed not in there])]
+    for where in dict.fromkeys(lacking.values()):
+        parts.append((f", without {where}", [seed for seed in lacking if lacking[seed] == where]))
+    said = [f"seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}{what}" for what, seeds in parts if seeds]
+    return f"{name} ({'; '.join(said)})" if said else ""
 
 
 def _check_rows(first: Sequence[Record], second: Sequence[Record]) -> None:
