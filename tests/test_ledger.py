@@ -767,6 +767,10 @@ EXPECTED = {
     "mpoe-fig2-gamma": ("print contradicts itself", ("0.078, 12.8",)),
     "mpoe-fig2-same": ("print contradicts itself", ("184,720 and 2,359,296",)),  # 768 x 3072
     "mpop-eq2-centre": ("exact", ("FFN 92.7 %", "attention 88.9 %", "embedding 93.4 %")),  # 1/12.8, 1/8.0, 1/14.2
+    # bonds of 1.386, 3.512, 2.760 and 1.385 nats, 9.042 in all: the middle two 6.271, the left pair 4.898
+    "mpop-eq6-centre": (
+        "print contradicts itself", ("have: 69; and", "beside it: 54 and 46; of", "bonds halved: 8, 27, 35, 23, 8: a")
+    ),
     "mpop-eq4-squares": ("print contradicts itself", ("a matrix of norm 1, cut to bonds of 20: error 0.54",)),
     "mpop-eq5-error": ("exact", ("0.9539 at rho = 0.0705", "0.0000 at rho = 1.06")),
     "mpop-tab3-architecture": ("print contradicts itself", ("ALBERT: 12 heads, 768 wide", "MobileBERT: 4 heads, 512")),

@@ -175,6 +175,10 @@ EVIDENCE = {
     "mpop-eq6-grows": Arithmetic(
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
+    "mpop-eq6-centre": Arithmetic(
+        formulas.information_of_tensors,
+        "a bond is of two tensors; halved between them it leaves the centre half of all or less, of any matrix",
+    ),
     "mpop-eq6-values": Arithmetic(
         formulas.two_readings,
         "a matrix has singular values s, and the eigenvalues of M M^T are their squares; the authors' script squares",

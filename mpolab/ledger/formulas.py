@@ -187,6 +187,21 @@ def entropies() -> list[Line]:
     return lines
 
 
+def information_of_tensors() -> list[Line]:
+    """Eq. 6 as shares of tensors: by all bonds that a tensor has, and with each bond halved between its two."""
+    mpo = MPO.decompose(_gaussian(96, 96))
+    centre, bonds = mpo.plan.centre, [0.0, *mpo.entropy(), 0.0]  # of core k the bonds are k and k + 1
+    shares = [100 * (left + right) / sum(bonds) for left, right in pairwise(bonds)]
+    beside = shares[centre - 1], shares[centre + 1]
+    halved = ", ".join(f"{share / 2:.0f}" for share in shares)
+    return [
+        Line("of a Gaussian 96 x 96 matrix, per cent of the entropy that the central tensor's bonds have:",
+             f"{shares[centre]:.0f}", shares[centre] > 50),
+        Line("and those of the tensors beside it:", "{:.0f} and {:.0f}".format(*beside), max(beside) < 50),
+        Line("of each tensor with bonds halved:", halved, shares[centre] / 2 > 50),
+    ]  # fmt: skip
+
+
 def two_readings() -> list[Line]:
     """Eq. 6 of one matrix, with its singular values as they are and with their squares, the eigenvalues of M M^T."""
     mpo = MPO.decompose(_gaussian(96, 96))

@@ -51,6 +51,13 @@ CLAIMS: tuple[Claim, ...] = (
         note="true of a matrix without structure; nothing makes it so for others",
     ),
     Claim(
+        "mpop-eq6-centre",
+        "By the entropy of its bonds, most of a matrix's information is in the central tensor.",
+        says="'most of the information in an original matrix will be concentrated in the central tensor'",
+        note="eq. 6 gives a number to each bond and none to a tensor; a bond lies between two, and how much of it is "
+        "whose is not said",
+    ),
+    Claim(
         "mpop-eq6-values",
         "Before eq. 6 and behind it the same numbers are meant.",
         says="'normalized singular values' (before), 'the normalized SVD eigenvalues' (behind)",
