@@ -788,6 +788,9 @@ EXPECTED = {
     "mpop-tab2-cp": ("print contradicts itself", ("0.60",)),  # the root of 5 / 14
     # 12 x 768^2; one centre of 589,824 and twelve times 86,609 numbers
     "mpobert-alg1-updates": ("print contradicts itself", ("7.1 M by the listing, 1.6 M",)),
+    # In tokens: 1 + 1 + 256 + 256 = 514 of 1024 x 1024 (bonds 16-256-256-16), 0.25 + 1 + 512 + 256 = 769.25 of 4096 x
+    # 1024 (16-256-512-16); four of those and two of these, four times as large: 684.17 of 524,288 and of 65,536
+    "mpobert-alg1-rebuilding": ("exact", ("on one device, per cent: 0.13", "8 devices, per cent: 1.04", "54 rows")),
     "mpobert-alg1-source": ("print contradicts itself", ("12 layers: hidden size 768 of ALBERT's 1024",)),
     "mpobert-tab1-24": ("exact", ("85.72 against 84.00", "82.58 against 81.27")),
     "mpobert-tab1-sizes": ("print contradicts itself", ("ALBERT12: 11.7; T512: 60.5: cut off",)),

@@ -288,6 +288,7 @@ EVIDENCE = {
     "mpobert-alg1-updates": Arithmetic(
         formulas.updates_of_the_listing, "after such a step matrices are no products with one centre"
     ),
+    "mpobert-alg1-rebuilding": Arithmetic(formulas.rebuilding_in_a_step),
     "mpobert-alg1-source": Arithmetic(_source, "it is too wide for twelve layers"),
     "mpobert-tab1-dev-averages": Arithmetic(averages(_DEV), "the means of the rows as printed"),
     "mpobert-tab1-test-averages": Arithmetic(averages(_TEST), "the means of the rows as printed"),

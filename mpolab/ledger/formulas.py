@@ -11,9 +11,10 @@ from itertools import pairwise
 
 import torch
 
-from ..cost import table_2
+from ..cost import dense_flops, rebuild_flops, table_2
 from ..gradient_mask import GradientMask
 from ..mpo import MPO
+from ..mpobert_config import MATRICES, MPOBertConfig
 from ..papers import printed
 from ..plans import Plan, make_plan
 from . import counts
@@ -396,6 +397,24 @@ def updates_of_the_listing(depth: int = 12) -> list[Line]:
     of_W, of_tensors = depth * math.prod(ATTENTION) / MILLION, (centre + depth * auxiliary) / MILLION
     shown = f"{of_W:.1f} M by the listing, {of_tensors:.1f} M of their tensors"
     return [Line(f"numbers of {depth} query matrices that a step sets:", shown, of_W == of_tensors)]
+
+
+def rebuilding_in_a_step() -> list[Line]:
+    """Making all of MPOBERT48's matrices once, beside multiplying the tokens with them, in a forward pass of the
+    paper's batch; of several devices each makes its own. Backward, either costs twice as much again. What else a layer
+    computes would only add to the tokens' part.
+    """
+    rows, devices, length = 4096, 8, 128
+    config = MPOBertConfig.preset("mpobert-48")
+    rebuilt = sum(rebuild_flops(config.plan(name), config.bonds(name)) for name in MATRICES)
+    of_a_row = length * sum(dense_flops(config.plan(name), 1) for name in MATRICES)
+    lines = []
+    for about, met in (("one device", rows), (f"{devices} devices", rows // devices)):
+        share = rebuilt / (met * of_a_row)
+        lines.append(Line(f"of {rows:,} rows of {length} tokens on {about}, per cent:", f"{100 * share:.2f}",
+                          share < 0.1))  # fmt: skip
+    least = math.floor(10 * rebuilt / of_a_row) + 1
+    return [*lines, Line("less than a tenth where a device takes", f"{least} rows at once", least <= rows // devices)]
 
 
 def zero_gradient() -> list[Line]:

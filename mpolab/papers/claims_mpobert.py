@@ -77,6 +77,15 @@ CLAIMS: tuple[Claim, ...] = (
         note="read to the letter; the text trains the tensors and the adapters",
     ),
     Claim(
+        "mpobert-alg1-rebuilding",
+        "In pre-training, making the matrices from their tensors costs little beside what is then done with them.",
+        says="'combine them to derive the original parameter matrix for forward computation (taking a relatively small "
+        "cost of parallel matrix multiplication)'",
+        note="little is taken to be less than a tenth; how long rows are is not printed, MPOP's have up to 128 tokens; "
+        "a device that takes its rows in parts makes the matrices for each, and the 8 to 32 rows of fine-tuning are "
+        "too few",
+    ),
+    Claim(
         "mpobert-alg1-source",
         "MPOBERT begins with the released ALBERT of 24 layers.",
         says="'we use the released 24-layer ALBERT', 'ALBERT only provides a 24-layer architecture'",
