@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LedgerError
-from ..mpoe_glue import LONGER
+from ..mpoe_glue import LONGER, TASKS
 from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
@@ -342,7 +342,7 @@ REMEDIES: Mapping[str, Remedy] = {
         (
             Again(
                 "a learning rate of its own for Switch as well",
-                glue("mpoe", "switch-own-rate", "MPOE - Switch"),
+                glue("mpoe", "switch-own-rate", "MPOE - Switch", TASKS),
             ),
         ),
         ("a third of the learning rate for Switch", "three times the learning rate for Switch"),
