@@ -778,6 +778,14 @@ EXPECTED = {
     "mpop-tab4-count": ("exact", ("7.69", "70.40")),
     "mpop-tab4-count-distil": ("exact", ("4.03", "43.40")),
     "mpop-tab4-count-mobile": ("exact", ("4.40", "15.39")),
+    "mpop-fig2-capacity": (
+        "smaller scale: same direction",
+        ("(0.8575 and 0.8658)", "seven tensors and five: +0.0009, 95 % [+0.0009, +0.0010] (opposite)"),
+    ),
+    # 96 x 64 + 64 x 192 x 64 + 64 x 128 = 800,768; 16 (16 + 16 x 64) + 64 x 32 x 64 + 64 x 24 x 12 + 144 = 166,288
+    "mpop-tab2-capacity": (
+        "print contradicts itself", ("million numbers: 0.80, 0.17, 0.12", "below 1e-12, of five for one of three 0.6")
+    ),
     "mpop-fig2-tucker": ("print contradicts itself", ("389,329 M numbers", "23.6 M")),  # 208^5; 30720 x 768
     "mpobert-eq1-middle": ("exact", ("16 of 16",)),
     "mpobert-eq1-reach": ("exact", ("at least 100.0 % of the entries",)),

@@ -42,6 +42,7 @@ def _weights(case: str, cost: str) -> dict[str, str]:
 
 
 GROWTH_ALBERT = _weights("growth-albert", "about two minutes")
+PLANS = _weights("plans", "some seconds")
 PLANS_FFN = _weights("plans-ffn", "some seconds")
 
 

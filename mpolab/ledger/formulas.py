@@ -260,6 +260,37 @@ def cp_as_tucker() -> list[Line]:
     ]
 
 
+def _made_of(plan: Plan, bond: int, seed: int = 0) -> torch.Tensor:
+    """The matrix of Gaussian tensors whose bonds are `bond`, or those of eq. 2 where these are smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    bonds = [min(bond, full) for full in plan.full_bonds]
+    return MPO.from_cores(
+        [torch.randn(plan.core_shape(k, bonds), generator=generator, dtype=torch.float64) for k in range(plan.n)]
+    ).to_matrix()
+
+
+def more_tensors() -> list[Line]:
+    """Table 2's d in common: the numbers of an FFN matrix that is cut there at every n, and how well three tensors and
+    five do for each other, where the outer legs of the three are two of the five's.
+    """
+    plans, d = [make_plan(FFN, n=n) for n in (3, 5, 7)], 64
+    counted = [plan.parameters([min(d, full) for full in plan.full_bonds]) / MILLION for plan in plans]
+    five = make_plan((96, 96), n=5)
+    joined = [[legs[0] * legs[1], legs[2], legs[3] * legs[4]] for legs in (five.rows, five.cols)]
+    three = make_plan((96, 96), rows=joined[0], cols=joined[1])
+    few, many = (
+        MPO.decompose(_made_of(of, 2), rows=by.rows, cols=by.cols).truncate(bond=2).error()
+        for of, by in ((five, three), (three, five))
+    )
+    shown = ", ".join(f"{count:.2f}" for count in counted)
+    said = "below 1e-12" if few < EXACTLY else f"{few:.2f}"
+    return [
+        Line(f"an FFN matrix at d = {d}, n = 3, 5 and 7, million numbers:", shown, counted == sorted(counted)),
+        Line("relative error of three tensors for a matrix of five, bonds of 2:", f"{said}, of five for one of three "
+             f"{many:.2f}", few > many),
+    ]  # fmt: skip
+
+
 def time_over_n() -> list[Line]:
     """Three, five and seven tensors with bonds up to MPOP's smallest cap, of an FFN matrix and of BERT's embedding, to
     which the paper's sentence belongs: n m by Table 2, times d^3 each, and what is counted.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..recipes import recipe_named
 from ..tasks import task_named
-from .again import GROWTH_ALBERT, Again, other
+from .again import GROWTH_ALBERT, PLANS, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
 from .evidence_mpobert import gained
@@ -23,6 +23,8 @@ from .studies import (
     TOGETHER,
     Values,
     centres_of,
+    errors_by_plan,
+    errors_of,
     growth_of,
     levels_of,
     times_as_fast,
@@ -129,6 +131,16 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         Again(
             "a stop at the dense model's size, on the rows of every step",
             _at_step(_AT_DENSE_SIZE, [f"mpop-{task}-{{}}" for task in FOUR]),
+        ),
+    ),
+    "mpop-fig2-capacity": (
+        other("mpop-fig2-capacity", "five tensors and three", errors_of(("MPO", 5), ("MPO", 3))),
+        other("mpop-fig2-capacity", "seven tensors and five", errors_of(("MPO", 7), ("MPO", 5))),
+        other(
+            "mpop-fig2-capacity",
+            "nine tensors and three, the query matrices of five layers at ratio 0.7",
+            errors_by_plan(0.7, "n = 9", "n = 3"),
+            **PLANS,
         ),
     ),
     "mpop-tab4-rte": (
