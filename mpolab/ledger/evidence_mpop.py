@@ -148,6 +148,14 @@ def _against_last(layers: int) -> Compared:
     return ways("mpop-{task}-lfa", f"mpop-{{task}}-last-{layers}", _THREE, "higher", f"auxiliaries - last {layers}")
 
 
+def taken_back(squeezed: str, cut: str) -> Compared:
+    """Squeezing beside the middle of cutting at once and the dense model, by ends of recipes' names."""
+    pairs = tuple(
+        (one(f"mpop-{task}-{squeezed}"), Measured((f"mpop-{task}-{cut}", f"mpop-{task}-full"))) for task in NINE
+    )
+    return Compared(pairs, "higher", "squeezed - halfway from cut at once to dense")
+
+
 _COLA_MAJORITY = 100 * 721 / 1043
 """Of CoLA's development set, rows that are acceptable."""
 
@@ -258,6 +266,7 @@ EVIDENCE = {
     "mpop-tab3-squeezing": ways(
         "mpop-{task}-squeezed", "mpop-{task}-straight", NINE, "higher", "squeezed - cut at once"
     ),
+    "mpop-tab3-alleviates": taken_back("squeezed", "straight"),
     "mpop-tab4-wnli": Arithmetic(
         lambda: [shares_of(71, value) for value in (56.3, printed("mpop-tab4", "MobileBERT", "WNLI"))],
         "no number of right answers makes it",

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..recipes import recipe_named
 from ..tasks import task_named
-from .again import GROWTH_ALBERT, PLANS, Again, other
+from .again import GROWTH_ALBERT, PLANS, TREND_LARGER, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
-from .evidence_mpobert import gained
+from .evidence_mpobert import TASK_3, gained, sooner
 from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
 from .evidence_mpop import ENDS, FOUR
 from .studies import (
@@ -23,6 +23,7 @@ from .studies import (
     TOGETHER,
     Values,
     centres_of,
+    depths_of,
     errors_by_plan,
     errors_of,
     growth_of,
@@ -116,6 +117,7 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
             "mpop-tab3-lfa-dense",
             "mpop-tab3-full-dense",
             "mpop-tab3-squeezing",
+            "mpop-tab3-alleviates",
             *(f"mpop-tab5-last-{layers}" for layers in (1, 2, 3)),
         )
     },
@@ -172,6 +174,12 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         other("mpobert-tab6-days", "a fused activation alone", times_as_fast("fused GELU")),
         other("mpobert-tab6-days", "attention, optimizer, heads and rebuilding as well", times_as_fast(TOGETHER)),
     ),
+    "mpobert-fig3-times": (
+        Again(
+            "hidden tokens of the rows that choose, after 20 updates and after 60",
+            sooner("evaluations | 0 | mlm_loss", "evaluations | 2 | mlm_loss", "loss on hidden tokens, nats"),
+        ),
+    ),
     "mpobert-fig3-negligible": (Again("four times the updates", gained("continued-longer")),),
     "mpobert-fig3-continued": (
         _by("the share of hidden tokens that are found", "mpobert-fig3-continued", "scores | test | mlm_accuracy"),
@@ -179,6 +187,13 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     ),
     "mpobert-fig4-albert": _depths("mpobert-fig4-albert", levels_of, "albert-mini"),
     "mpobert-fig4-mpobert": _depths("mpobert-fig4-mpobert", trends_of, "mpobert-mini", "albert-mini"),
+    "mpobert-fig4-lower": (
+        other("mpobert-fig4-lower", "albert-mini in its place", depths_of(TASK_3, "albert-mini")),
+        other("mpobert-fig4-lower", "MiniLM in its place", depths_of(TASK_3, "minilm")),
+        other("mpobert-fig4-lower", "MiniLM's depth in place of 0.5", depths_of(TASK_3, "mpobert-mini", "minilm")),
+        other("mpobert-fig4-lower", "the best layer", depths_of(TASK_3, "mpobert-mini", depth="peak")),
+        other("mpobert-fig4-lower", "2,000 rows to learn from", depths_of(TASK_3, "mpobert-mini"), **TREND_LARGER),
+    ),
     "mpobert-tab2-albert": (_by_loss("mpobert-tab2-albert", "SST-2", "MRPC", "RTE"),),
     "mpobert-tab3-albert": (_by_loss("mpobert-tab3-albert"),),
     **{

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import depth
 from ..errors import CheckpointError, LedgerError
-from ..probing.trend import levels_by_seed, load_trends
+from ..probing.trend import depths_by_seed, levels_by_seed, load_trends
 from .compared import Found
 from .row import SMALLER
 from .statistics import difference
@@ -166,6 +166,24 @@ def trends_of(first: str, second: str, depth: str = "centre") -> Callable[[Path]
         content = load_trends(path)
         found = [[high - low for low, high in levels_by_seed(content, model, depth)] for model in (first, second)]
         return *found, content["seeds"], _of_checkpoints(content)
+
+    return values
+
+
+MIDDLE = 0.5
+"""The depth of a layer halfway between the first and the last."""
+
+
+def depths_of(task: str, first: str, second: str | float = MIDDLE, depth: str = "centre") -> Callable[[Path], Values]:
+    """Where in a model a task is read best, seed by seed, and where in another one, or a fixed depth. depth: as
+    `levels_by_seed` has it.
+    """
+
+    def values(path: Path) -> Values:
+        content = load_trends(path)
+        mine = depths_by_seed(content, first, task, depth)
+        other = depths_by_seed(content, second, task, depth) if isinstance(second, str) else [second] * len(mine)
+        return mine, other, content["seeds"], _of_checkpoints(content)
 
     return values
 
