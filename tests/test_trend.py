@@ -10,7 +10,7 @@ import pytest
 
 from mpolab.errors import CheckpointError, DataError, UnknownNameError
 from mpolab.probing import PROBES
-from mpolab.probing.trend import centre, levels, levels_by_seed, load_trends, peak
+from mpolab.probing.trend import centre, depths_by_seed, levels, levels_by_seed, load_trends, peak
 
 STUDY = Path(__file__).resolve().parent.parent / "results" / "probing_trend.json"
 
@@ -61,6 +61,14 @@ def test_a_study_must_be_whole(tmp_path):
         levels_by_seed(load_trends(path), "c")
     with pytest.raises(UnknownNameError, match="centre on dev"):
         levels_by_seed(load_trends(path), "b", "top")
+    for run, named in zip(runs, (("low", "high"), ("x", "y"), ("high", "low"), ("x", "y"))):  # a, b, a, b
+        run["tasks"] = [{**task, "name": name} for task, name in zip(tasks, named)]
+    assert depths_by_seed({**content, "runs": runs[::-1]}, "a", "low") == [0.0, 0.5]  # seed 1 has it in the other place
+    assert depths_by_seed(content, "a", "low", "peak") == [0.5, 0.0]
+    with pytest.raises(UnknownNameError, match="task of the study"):
+        depths_by_seed(content, "b", "low")
+    with pytest.raises(CheckpointError, match="no 'c'"):
+        depths_by_seed(content, "c", "x")
     for changes, says in (
         ({"format": "mpolab.low_rank/1"}, "its format is"),
         ({"runs": runs[:3]}, "it has no b, seed 1"),

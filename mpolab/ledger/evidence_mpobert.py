@@ -12,12 +12,25 @@ from ..papers import printed, recomputed, table
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number
 from .compared import Compared, Measured, one, ways
-from .studies import ACCELERATIONS_FILE, BOTH, Studied, centres_of, exponents, levels_of, times_as_fast, trends_of
+from .studies import (
+    ACCELERATIONS_FILE,
+    BOTH,
+    Studied,
+    centres_of,
+    depths_of,
+    exponents,
+    levels_of,
+    times_as_fast,
+    trends_of,
+)
 
 _DEV, _TEST = "mpobert-tab1-dev", "mpobert-tab1-test"
 _NAMES = tuple(task.lower() for task in ALL_TASKS)
 _SHOTS = (10, 20, 30)
 _MLM_LOSS = "scores | test | mlm_loss"
+TASK_3 = "probing-top-constituents"
+"""Of SentEval's ten, counted from 0: length, word content, tree depth, and this one."""
+
 _TREND = ("python scripts/trend_study.py --data-dir DIR", "about 25 min of a core")
 
 
@@ -246,6 +259,12 @@ def hidden_loss(first: str, second: str, end: str = "") -> Compared:
     return Compared((pair,), "lower", f"loss on hidden tokens, nats: {first} - {second}")
 
 
+def sooner(first: str, second: str, about: str) -> Compared:
+    """Two places in the records of two ways to begin in Figure 3, at the scale that has 60 updates."""
+    pair = one("fig3-decomposed", first), one("fig3-scratch", second)
+    return Compared((pair,), "lower", f"{about}: decomposed - scratch", among=("laptop",))
+
+
 def gained(continued: str) -> Compared:
     """ALBERT's loss on hidden tokens behind more pre-training, and before it. continued: end of the recipe's name."""
     pair = one(f"fig3-{continued}", _MLM_LOSS), one("fig3-untouched", _MLM_LOSS)
@@ -288,6 +307,7 @@ EVIDENCE = {
     "mpobert-alg1-updates": Arithmetic(
         formulas.updates_of_the_listing, "after such a step matrices are no products with one centre"
     ),
+    "mpobert-alg1-rebuilding": Arithmetic(formulas.rebuilding_in_a_step),
     "mpobert-alg1-source": Arithmetic(_source, "it is too wide for twelve layers"),
     "mpobert-tab1-dev-averages": Arithmetic(averages(_DEV), "the means of the rows as printed"),
     "mpobert-tab1-test-averages": Arithmetic(averages(_TEST), "the means of the rows as printed"),
@@ -448,6 +468,7 @@ EVIDENCE = {
         ]
     ),
     "mpobert-fig3-scratch": hidden_loss("decomposed", "scratch"),
+    "mpobert-fig3-times": sooner("curve | 11 | loss", "curve | 59 | loss", "loss of update 12, and of update 60, nats"),
     "mpobert-fig3-negligible": gained("continued"),
     "mpobert-fig3-continued": hidden_loss("decomposed", "continued"),
     "mpobert-fig4-bert": Studied(
@@ -471,6 +492,13 @@ EVIDENCE = {
         *_TREND,
         "higher",
         "depth of meaning - of syntax: mpobert-mini (24 layers) - albert-mini (12)",
+    ),
+    "mpobert-fig4-lower": Studied(
+        "probing_trend.json",
+        depths_of(TASK_3, "mpobert-mini"),
+        *_TREND,
+        "lower",
+        "mpobert-mini (24 layers), depth of top constituents, from 0 (first layer) to 1 (last), - 0.5",
     ),
 }
 """Id of a claim -> what decides it."""

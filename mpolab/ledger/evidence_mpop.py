@@ -175,6 +175,10 @@ EVIDENCE = {
     "mpop-eq6-grows": Arithmetic(
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
+    "mpop-eq6-centre": Arithmetic(
+        formulas.information_of_tensors,
+        "a bond is of two tensors; halved between them it leaves the centre half of all or less, of any matrix",
+    ),
     "mpop-eq6-values": Arithmetic(
         formulas.two_readings,
         "a matrix has singular values s, and the eigenvalues of M M^T are their squares; the authors' script squares",
@@ -222,6 +226,9 @@ EVIDENCE = {
     ),
     "mpop-tab2-tucker": Arithmetic(formulas.mpo_beside_tucker),
     "mpop-tab2-cp": Arithmetic(formulas.cp_as_tucker, "of CP's terms it has one"),
+    "mpop-tab2-capacity": Arithmetic(
+        formulas.more_tensors, "joined, neighbouring tensors are one with longer legs, and the bonds stay as they are"
+    ),
     "mpop-tab2-svd": Arithmetic(formulas.svd_is_mpo),
     "mpop-tab3-averages": Arithmetic(averages("mpop-tab3", "Score"), "the means of the rows as printed"),
     "mpop-tab3-wnli": Arithmetic(lambda: [number("40 of 71 rows:", printed("mpop-tab3", "MPOP", "WNLI"), 4000 / 71)]),
@@ -313,6 +320,14 @@ EVIDENCE = {
         "equal",
         "largest - smallest error at n = 3, 5 and 7, mean over four ratios",
         0.05,
+    ),
+    "mpop-fig2-capacity": Studied(
+        "low_rank.json",
+        errors_of(("MPO", 7), ("MPO", 3)),
+        *_LOW_RANK,
+        "lower",
+        "error at n = 7 - at n = 3, mean over four ratios",
+        both=True,
     ),
     # The margin is that of mpop-fig2-n, here as a share of the error: no error is above 1, so it is the stricter one.
     "mpop-fig2-plans-n": Studied(

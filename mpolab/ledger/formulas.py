@@ -11,9 +11,10 @@ from itertools import pairwise
 
 import torch
 
-from ..cost import table_2
+from ..cost import dense_flops, rebuild_flops, table_2
 from ..gradient_mask import GradientMask
 from ..mpo import MPO
+from ..mpobert_config import MATRICES, MPOBertConfig
 from ..papers import printed
 from ..plans import Plan, make_plan
 from . import counts
@@ -187,6 +188,21 @@ def entropies() -> list[Line]:
     return lines
 
 
+def information_of_tensors() -> list[Line]:
+    """Eq. 6 as shares of tensors: by all bonds that a tensor has, and with each bond halved between its two."""
+    mpo = MPO.decompose(_gaussian(96, 96))
+    centre, bonds = mpo.plan.centre, [0.0, *mpo.entropy(), 0.0]  # of core k the bonds are k and k + 1
+    shares = [100 * (left + right) / sum(bonds) for left, right in pairwise(bonds)]
+    beside = shares[centre - 1], shares[centre + 1]
+    halved = ", ".join(f"{share / 2:.0f}" for share in shares)
+    return [
+        Line("of a Gaussian 96 x 96 matrix, per cent of the entropy that the central tensor's bonds have:",
+             f"{shares[centre]:.0f}", shares[centre] > 50),
+        Line("and those of the tensors beside it:", "{:.0f} and {:.0f}".format(*beside), max(beside) < 50),
+        Line("of each tensor with bonds halved:", halved, shares[centre] / 2 > 50),
+    ]  # fmt: skip
+
+
 def two_readings() -> list[Line]:
     """Eq. 6 of one matrix, with its singular values as they are and with their squares, the eigenvalues of M M^T."""
     mpo = MPO.decompose(_gaussian(96, 96))
@@ -242,6 +258,37 @@ def cp_as_tucker() -> list[Line]:
     return [
         Line("relative error of Tucker with d = 1 for a sum of three terms, as CP is:", f"{error:.2f}", error < EXACTLY)
     ]
+
+
+def _made_of(plan: Plan, bond: int, seed: int = 0) -> torch.Tensor:
+    """The matrix of Gaussian tensors whose bonds are `bond`, or those of eq. 2 where these are smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    bonds = [min(bond, full) for full in plan.full_bonds]
+    return MPO.from_cores(
+        [torch.randn(plan.core_shape(k, bonds), generator=generator, dtype=torch.float64) for k in range(plan.n)]
+    ).to_matrix()
+
+
+def more_tensors() -> list[Line]:
+    """Table 2's d in common: the numbers of an FFN matrix that is cut there at every n, and how well three tensors and
+    five do for each other, where the outer legs of the three are two of the five's.
+    """
+    plans, d = [make_plan(FFN, n=n) for n in (3, 5, 7)], 64
+    counted = [plan.parameters([min(d, full) for full in plan.full_bonds]) / MILLION for plan in plans]
+    five = make_plan((96, 96), n=5)
+    joined = [[legs[0] * legs[1], legs[2], legs[3] * legs[4]] for legs in (five.rows, five.cols)]
+    three = make_plan((96, 96), rows=joined[0], cols=joined[1])
+    few, many = (
+        MPO.decompose(_made_of(of, 2), rows=by.rows, cols=by.cols).truncate(bond=2).error()
+        for of, by in ((five, three), (three, five))
+    )
+    shown = ", ".join(f"{count:.2f}" for count in counted)
+    said = "below 1e-12" if few < EXACTLY else f"{few:.2f}"
+    return [
+        Line(f"an FFN matrix at d = {d}, n = 3, 5 and 7, million numbers:", shown, counted == sorted(counted)),
+        Line("relative error of three tensors for a matrix of five, bonds of 2:", f"{said}, of five for one of three "
+             f"{many:.2f}", few > many),
+    ]  # fmt: skip
 
 
 def time_over_n() -> list[Line]:
@@ -381,6 +428,24 @@ def updates_of_the_listing(depth: int = 12) -> list[Line]:
     of_W, of_tensors = depth * math.prod(ATTENTION) / MILLION, (centre + depth * auxiliary) / MILLION
     shown = f"{of_W:.1f} M by the listing, {of_tensors:.1f} M of their tensors"
     return [Line(f"numbers of {depth} query matrices that a step sets:", shown, of_W == of_tensors)]
+
+
+def rebuilding_in_a_step() -> list[Line]:
+    """Making all of MPOBERT48's matrices once, beside multiplying the tokens with them, in a forward pass of the
+    paper's batch; of several devices each makes its own. Backward, either costs twice as much again. What else a layer
+    computes would only add to the tokens' part.
+    """
+    rows, devices, length = 4096, 8, 128
+    config = MPOBertConfig.preset("mpobert-48")
+    rebuilt = sum(rebuild_flops(config.plan(name), config.bonds(name)) for name in MATRICES)
+    of_a_row = length * sum(dense_flops(config.plan(name), 1) for name in MATRICES)
+    lines = []
+    for about, met in (("one device", rows), (f"{devices} devices", rows // devices)):
+        share = rebuilt / (met * of_a_row)
+        lines.append(Line(f"of {rows:,} rows of {length} tokens on {about}, per cent:", f"{100 * share:.2f}",
+                          share < 0.1))  # fmt: skip
+    least = math.floor(10 * rebuilt / of_a_row) + 1
+    return [*lines, Line("less than a tenth where a device takes", f"{least} rows at once", least <= rows // devices)]
 
 
 def zero_gradient() -> list[Line]:

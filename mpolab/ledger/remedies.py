@@ -15,13 +15,13 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from ..mpoe_glue import LONGER, TASKS
-from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
+from .again import GROWTH_ALBERT, PLANS, PLANS_FFN, TREND_LARGER, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
 from .evidence_mpoe import BLEU_2, LOSS, apart, glue, left_out, perplexity, superior, writing
 from .evidence_mpop import NINE
-from .studies import Studied, errors_of, growth_of, masked_with, pace_of, spread_of, times_as_fast
+from .studies import Studied, errors_by_plan, errors_of, growth_of, masked_with, pace_of, spread_of, times_as_fast
 
 LEAST_TRIED = 2
 
@@ -77,12 +77,7 @@ _TRENDS_TRIED = ("2,000 rows for the probes to learn from", "the first token in 
 
 def _trends(id: str) -> Remedy:
     study: Studied = EVIDENCE[id]  # type: ignore[assignment]
-    larger = replace(
-        study,
-        file="probing_trend_larger.json",
-        command="python scripts/trend_study.py --data-dir DIR --larger",
-        cost="about 25 min of a core",
-    )
+    larger = replace(study, **TREND_LARGER)
     return Remedy(
         (Again("2,000 rows to learn from and 1,000 to test on", larger),),
         _TRENDS_TRIED,
@@ -234,6 +229,21 @@ REMEDIES: Mapping[str, Remedy] = {
                 )
                 for ratio in (0.3, 0.7)
             ),
+        )
+    ),
+    "mpop-fig2-capacity": Remedy(
+        tuple(
+            other(
+                "mpop-fig2-capacity",
+                f"{about} at ratio {ratio:g}",
+                errors_by_plan(ratio, "n = 7", "n = 3", case),
+                **made,
+            )
+            for about, case, made in (
+                ("the query matrices of five layers", "plans", PLANS),
+                ("the widening matrices of the FFN", "plans-ffn", PLANS_FFN),
+            )
+            for ratio in (0.3, 0.5, 0.7)
         )
     ),
     "mpop-alg2-growth": Remedy(

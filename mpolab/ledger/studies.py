@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import depth
 from ..errors import CheckpointError, LedgerError
-from ..probing.trend import levels_by_seed, load_trends
+from ..probing.trend import depths_by_seed, levels_by_seed, load_trends
 from .compared import Found
 from .row import SMALLER
 from .statistics import difference
@@ -170,6 +170,24 @@ def trends_of(first: str, second: str, depth: str = "centre") -> Callable[[Path]
     return values
 
 
+MIDDLE = 0.5
+"""The depth of a layer halfway between the first and the last."""
+
+
+def depths_of(task: str, first: str, second: str | float = MIDDLE, depth: str = "centre") -> Callable[[Path], Values]:
+    """Where in a model a task is read best, seed by seed, and where in another one, or a fixed depth. depth: as
+    `levels_by_seed` has it.
+    """
+
+    def values(path: Path) -> Values:
+        content = load_trends(path)
+        mine = depths_by_seed(content, first, task, depth)
+        other = depths_by_seed(content, second, task, depth) if isinstance(second, str) else [second] * len(mine)
+        return mine, other, content["seeds"], _of_checkpoints(content)
+
+    return values
+
+
 WEIGHTS_FORMAT = "mpolab.weights/1"
 EVERY_LAYER = "all"
 """In place of the number of the layer that was cut."""
@@ -243,6 +261,16 @@ def spread_of(ratio: float, *plans: str, case: str = "plans") -> Callable[[Path]
         return (max(errors) - min(errors)) / mean(errors), 0.0
 
     return _by_seed(case, {"ratio": [ratio]} | ({"plan": plans} if plans else {}), number)
+
+
+def errors_by_plan(ratio: float, first: str, second: str, case: str = "plans") -> Callable[[Path], Values]:
+    """The errors of two plans at a ratio."""
+
+    def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
+        found = {row["plan"]: row["error"] for row in rows}
+        return found[first], found[second]
+
+    return _by_seed(case, {"ratio": [ratio], "plan": [first, second]}, number)
 
 
 def growth_of(level: str, *cut: int | str, case: str = "growth") -> Callable[[Path], Values]:

@@ -77,6 +77,15 @@ CLAIMS: tuple[Claim, ...] = (
         note="read to the letter; the text trains the tensors and the adapters",
     ),
     Claim(
+        "mpobert-alg1-rebuilding",
+        "In pre-training, making the matrices from their tensors costs little beside what is then done with them.",
+        says="'combine them to derive the original parameter matrix for forward computation (taking a relatively small "
+        "cost of parallel matrix multiplication)'",
+        note="little is taken to be less than a tenth; how long rows are is not printed, MPOP's have up to 128 tokens; "
+        "a device that takes its rows in parts makes the matrices for each, and the 8 to 32 rows of fine-tuning are "
+        "too few",
+    ),
+    Claim(
         "mpobert-alg1-source",
         "MPOBERT begins with the released ALBERT of 24 layers.",
         says="'we use the released 24-layer ALBERT', 'ALBERT only provides a 24-layer architecture'",
@@ -375,8 +384,15 @@ CLAIMS: tuple[Claim, ...] = (
         "mpobert-fig3-scratch",
         "Started from ALBERT's decomposition, MPOBERT has a lower loss than from random numbers after as many updates.",
         says="'significantly accelerates convergence'",
-        note="the paper's curve is of SST-2's accuracy over steps; how fast either way converges was not tested, nor "
-        "that it takes random numbers 'around 50k steps' to be as good as BERT",
+        note="the paper's curve is of SST-2's accuracy over steps; how fast either way converges was not tested",
+    ),
+    Claim(
+        "mpobert-fig3-times",
+        "From random numbers it takes more than five times the updates: after a fifth ALBERT's decomposition is ahead.",
+        says="'pre-training MPOBERT from scratch requires around 50k steps', with ALBERT's weights 'obvious "
+        "improvements within the first 10k training steps'",
+        note="five is 50k by 10k; after how many updates random numbers are as good as BERT, or as the decomposition, "
+        "is not found here, only that it takes more",
     ),
     Claim(
         "mpobert-fig3-negligible",
@@ -407,5 +423,12 @@ CLAIMS: tuple[Claim, ...] = (
         "In MPOBERT, meaning stands above syntax by more layers, as a share of all, than in ALBERT.",
         says="a heat map; 'similar layer-wise behavior to BERT in some tasks (i.e., task 0,2,4)'",
         note="which tasks the numbers 0 to 4 are is not said, and task 3 is said to be as in ALBERT",
+    ),
+    Claim(
+        "mpobert-fig4-lower",
+        "In MPOBERT, task 3 is read best in the lower half of the layers.",
+        says="a heat map; 'improved results in lower layers for others (i.e., task 3) which is similar to ALBERT'",
+        note="counted from 0 as SentEval lists them, task 3 is the constituents at a sentence's top; what is improved, "
+        "and beside which model, is not said",
     ),
 )

@@ -51,6 +51,13 @@ CLAIMS: tuple[Claim, ...] = (
         note="true of a matrix without structure; nothing makes it so for others",
     ),
     Claim(
+        "mpop-eq6-centre",
+        "By the entropy of its bonds, most of a matrix's information is in the central tensor.",
+        says="'most of the information in an original matrix will be concentrated in the central tensor'",
+        note="eq. 6 gives a number to each bond and none to a tensor; a bond lies between two, and how much of it is "
+        "whose is not said",
+    ),
+    Claim(
         "mpop-eq6-values",
         "Before eq. 6 and behind it the same numbers are meant.",
         says="'normalized singular values' (before), 'the normalized SVD eigenvalues' (behind)",
@@ -112,6 +119,13 @@ CLAIMS: tuple[Claim, ...] = (
         "CP is Tucker's decomposition with d = 1.",
         says="Tucker (d=1) (CP), n m d^2",
         note="CP of rank d is Tucker's with ranks d and a superdiagonal core; with d = 1 the printed n m d^2 is n m",
+    ),
+    Claim(
+        "mpop-tab2-capacity",
+        "With the same d, more tensors can do more.",
+        says="'the algorithm capacity is larger with the increase of n (more tensors)'",
+        note="what capacity is is not said; here the numbers that there are, and the matrices that can be reached; of "
+        "errors at the same ratio there is a row of its own",
     ),
     Claim("mpop-tab2-svd", "The SVD is the MPO with n = 2.", says="MPO (n=2) (SVD)"),
     Claim(
@@ -219,6 +233,9 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-tab3-squeezing",
         "Squeezing bond by bond scores above cutting at once to the same size.",
         in_column("mpop-tab3", "Score", "MPOP", "MPOP_dir"),
+        says="'can dramatically alleviate the accumulation error in the stacked architecture'",
+        note="how much is dramatic is not printed; by the averages squeezing takes back all that cutting at once loses, "
+        "and more; scores stand for errors, as training moves what layers put out",
     ),
     Claim(
         "mpop-tab4-wnli",
@@ -328,6 +345,13 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-fig2-n",
         "The error is about the same for n = 3, 5 and 7.",
         says="'relatively stable with respect to the number of local tensors'",
+    ),
+    Claim(
+        "mpop-fig2-capacity",
+        "At the same ratio seven tensors have a smaller error than three.",
+        says="'the algorithm capacity is larger with the increase of n (more tensors)'",
+        note="said beside Table 2, where d is what methods have in common; read here as what is left over by as many "
+        "numbers",
     ),
     Claim(
         "mpop-fig2-plans-n",

@@ -110,9 +110,27 @@ def levels_by_seed(content: Mapping[str, Any], model: str, depth: str = "centre"
 
     Raises UnknownNameError for another depth, CheckpointError for a model that is not in the study.
     """
+    return [_levels_of(run, depth) for run in _runs_of(content, model, depth)]
+
+
+def depths_by_seed(content: Mapping[str, Any], model: str, task: str, depth: str = "centre") -> list[float]:
+    """The depth of one task in a model, in the order of the study's seeds. Raises as `levels_by_seed`, and
+    UnknownNameError for a task that a run has not.
+    """
+    found = []
+    for run in _runs_of(content, model, depth):
+        tasks = {each["name"]: each for each in run["tasks"]}
+        if task not in tasks:
+            raise unknown("task of the study", task, tasks)
+        found.append(DEPTHS[depth](tasks[task]))
+    return found
+
+
+def _runs_of(content: Mapping[str, Any], model: str, depth: str) -> list[Mapping[str, Any]]:
+    """One a seed, in the order of the study's. Raises as `levels_by_seed`."""
     if depth not in DEPTHS:
         raise unknown("depth of a task", depth, DEPTHS)
-    found = {run["seed"]: _levels_of(run, depth) for run in content["runs"] if run["model"] == model}
+    found = {run["seed"]: run for run in content["runs"] if run["model"] == model}
     if set(content["seeds"]) - set(found):
         raise CheckpointError(f"the study of trends over layers has {', '.join(content['models'])}, and no {model!r}.")
     return [found[seed] for seed in content["seeds"]]
