@@ -12,13 +12,15 @@ from html.parser import HTMLParser
 import pytest
 
 from mpolab.errors import CheckpointError, UnknownNameError
-from mpolab.ledger import REMEDIES, grids, pages
+from mpolab.ledger import EVIDENCE, REMEDIES, grids, pages
 from mpolab.ledger.beside import Beside, Grid, Place, fill
 from mpolab.ledger.compared import Compared
 from mpolab.ledger.tables import GRIDS
-from mpolab.papers import TABLES
+from mpolab.papers import CLAIMS, TABLES
 from mpolab.recipes import RECIPES
 from mpolab.runs import results_folder
+
+SIZES = {"#Pr", "#To", "depth"}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_every_printed_table_has_ours_and_every_name_exists():
         assert grid.table == id and set(grid.rows) <= set(TABLES[id].rows)
         assert set(grid.columns) <= set(TABLES[id].columns) and not set(grid.more) & set(TABLES[id].columns)
         for beside in grid.rows.values():
-            assert set(beside.counted) <= {"#Pr", "#To"} & set(TABLES[id].columns)
+            assert set(beside.counted) <= SIZES & set(TABLES[id].columns)
             names = [beside.recipe.format(**place.fills) for place in grid.places.values() if beside.recipe]
             assert set(names) <= set(RECIPES)
     assert "mpop-rte-squeezed" in RECIPES and GRIDS["mpop-tab3"].rows["MPOP"].recipe == "mpop-{task}-squeezed"
@@ -203,7 +205,7 @@ def test_sizes_are_counted_and_those_that_differ_are_known(filled):
     counted = {id: {row.printed: row.counted for row in each.rows if not row.again} for id, each in filled.items()}
     # 11,685,122 numbers: 11.6 is cut off, where 12,695,286 beside it are 12.7
     assert counted["mpop-tab3"]["ALBERT_rep"]["#To"].ours == "11.69"
-    assert counted["mpop-tab5"]["MPOP_B"]["#Pr"].ours == "9.76"
+    assert counted["mpop-tab5"]["MPOP_B"]["#Pr"].ours == "10.09"
     assert counted["mpobert-tab4"]["w/o PS"]["#To"].ours == "97.27"
     assert counted["mpoe-tab1-nlu"]["T5-Large +MPOE"]["#To"].ours == "990.1"
     differ = {
@@ -213,7 +215,9 @@ def test_sizes_are_counted_and_those_that_differ_are_known(filled):
     # As the ledger's claims on counts have it, by hand from the papers' own notes.
     assert differ == {
         "mpop-tab3 ALBERT_pub", "mpop-tab3 ALBERT_rep", "mpobert-tab1-dev ALBERT12", "mpobert-tab1-test ALBERT12",
-        "mpobert-tab2 ALBERT12", "mpop-tab3 MPOP", "mpop-tab3 MPOP_dir", "mpop-tab4 MobileBERT", "mpop-tab5 MPOP_B",
+        "mpobert-tab2 ALBERT12", "mpop-tab3 MPOP", "mpop-tab3 MPOP_dir", "mpop-tab4 MobileBERT",
+        "mpobert-tab1-dev T512", "mpobert-tab1-test T512", "mpobert-tab6 T5-11B", "mpobert-tab6 ALBERT-xxlarge",
+        "mpobert-tab6 BART-large", "mpobert-tab6 XLNet-large",
         "mpobert-tab1-dev MPOBERT48+", "mpobert-tab1-test MPOBERT48+", "mpobert-tab6 MPOBERT48+",
         "mpobert-tab4 w/o PS", "mpobert-tab5 64",
         "mpoe-tab1-nlu T5-Large +Switch", "mpoe-tab1-nlu T5-Large +MPOE",
@@ -222,6 +226,69 @@ def test_sizes_are_counted_and_those_that_differ_are_known(filled):
         "mpoe-tab2 +MPOE", "mpoe-tab3 +MoE", "mpoe-tab3 w/o PS", "mpoe-tab3 w/o GM", "mpoe-tab3 +MPOE",
         "mpoe-tab4 MPOE (m=5)", "mpoe-tab4 MPOE (m=7)", "mpoe-tab4 MPOE (m=9)",
     }  # fmt: skip
+
+
+BY_PRINT = {"mpoe-tab1-variants-size"}
+"""Claims on sizes that set print beside print."""
+
+
+def claimed(id):
+    """(table, row, column) of the sizes that a claim is about; the row on Table 1's other models names no cells."""
+    if id == "mpobert-tab1-sizes":
+        tables = ("mpobert-tab1-dev", "mpobert-tab1-test")
+        return [(table, row, "#To") for table in tables for row in TABLES[table].rows if "MPOBERT" not in row]
+    cells = [tuple(cell.split(" | ")) for cell in CLAIMS[id].cells]
+    return [cell for cell in cells if cell[2] in SIZES]
+
+
+def test_no_size_that_the_ledger_counts_is_a_dash(filled):
+    wanted = {cell for id in CLAIMS if id not in BY_PRINT for cell in claimed(id)}
+    dashes = {cell for cell in wanted if cell[2] not in row_of(filled[cell[0]], cell[1]).counted}
+    assert len(wanted) > 60 and not dashes
+
+
+@pytest.mark.parametrize("id", [
+    "mpop-tab4-count", "mpop-tab4-count-distil", "mpop-tab4-count-mobile", "mpop-tab5-counts", "mpop-tab5-count-mpop",
+    "mpobert-tab1-sizes", "mpobert-tab6-sizes", "mpobert-tab6-depths",
+])  # fmt: skip
+def test_a_size_is_that_of_the_ledgers_row(filled, id):
+    """What a long row leaves out agrees with the print."""
+    verdict, said = EVIDENCE[id].judge()
+    for table, row, column in claimed(id):
+        line = row_of(filled[table], row).counted[column]
+        assert line.ours in said or (line.agrees and f" {row}:" not in f" {said}"), (row, column)
+        assert line.agrees or verdict == "print contradicts itself"
+
+
+# Of the released models, without a head but T5's.
+PARAMETERS = {
+    "mpobert-tab1-test T512": 60_506_624, "mpobert-tab1-test TinyBERT6": 66_955_008,
+    "mpobert-tab1-test XLNet12": 116_718_336, "mpobert-tab1-test RoBERTa12": 124_645_632,
+    "mpobert-tab1-test BART12": 139_420_416, "mpobert-tab6 T5-11B": 11_307_321_344,
+    "mpobert-tab6 T5-base": 222_903_552, "mpobert-tab6 BERT-large": 335_141_888,
+    "mpobert-tab6 ALBERT-xxlarge": 222_595_584, "mpobert-tab6 BART-large": 406_291_456,
+    "mpobert-tab6 RoBERTa-large": 355_359_744, "mpobert-tab6 XLNet-large": 360_268_800,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_sizes_of_the_released_models(filled, name):
+    table, row = name.split(" ")
+    assert row_of(filled[table], row).counted["#To"].ours == f"{PARAMETERS[name] / 1e6:.1f}"
+
+
+def test_depths_count_a_decoders_layers_and_a_layer_that_repeats(filled):
+    depths = {row.printed: row.counted["depth"].ours for row in filled["mpobert-tab6"].rows}
+    assert depths == {
+        "T5-11B": "48", "T5-base": "24", "BERT-large": "24", "ALBERT-xxlarge": "12", "BART-large": "24",
+        "RoBERTa-large": "24", "XLNet-large": "24", "MPOBERT48+": "48",
+    }  # fmt: skip
+
+
+def test_another_number_stands_under_a_size_with_what_it_is_of(cells):
+    (text,) = [text for (section, side, row, column), text in cells.found.items()
+               if (section, side, column) == ("table-mpop-tab5", 1, "#Pr") and row.startswith("MPOP_B")]  # fmt: skip
+    assert text == "10.09 9.76 as factored here"  # 9,759,266 numbers
 
 
 def test_a_cell_takes_three_seeds_of_the_recipe_as_it_stands(tmp_path):
@@ -294,7 +361,7 @@ def test_without_records_ours_are_dashes_and_counts(tmp_path):
     reader = Cells()
     reader.feed("\n".join(grids.sections(tmp_path, lambda item: "")))
     ours = {key: text for key, text in reader.found.items() if key[1] == 1 and key[0] != "table-mpop-tab2"}
-    assert {key[3] for key, text in ours.items() if text != "–"} == {"#Pr", "#To"}
+    assert {key[3] for key, text in ours.items() if text != "–"} == SIZES
     assert ours["table-mpop-tab3", 1, "ALBERT_repdense", "#To"] == "≠ 11.69, counted; 11.6 is printed"
     assert not any("seeds" in caption for _, caption in reader.captions)
 

@@ -1,7 +1,7 @@
 """A printed table beside ours: what an entry of `tables` is made of, and the numbers that fill it.
 
-Scores are means over the seeds of records in results/; #Pr and #To are counted on the paper's own models, which have
-only shapes here. Nothing is typed.
+Scores are means over the seeds of records in results/; #Pr, #To and depth are counted on the paper's own models, which
+have only shapes here. Nothing is typed.
 """
 
 from __future__ import annotations
@@ -36,14 +36,23 @@ class Place:
 
 @dataclass(frozen=True)
 class Count:
-    """A size, counted. of: what is counted, in words. million: does it. decimals, cut: of the print, as `number` has
-    them.
+    """A size, counted. of: what is counted, in words. value: does it, parameters in millions. decimals, cut: of the
+    print, as `number` has them; decimals None = of whole things, which are equal or not. aside: another number and what
+    it is of, shown under it.
     """
 
     of: str
-    million: Callable[[], float]
-    decimals: int = 0
+    value: Callable[[], float]
+    decimals: int | None = 0
     cut: bool = True
+    aside: Callable[[], str] | None = None
+
+    def beside(self, print_says: float) -> Line:
+        """What the line says is the aside."""
+        what, ours = self.aside() if self.aside else "", _value(self)
+        if self.decimals is None:
+            return Line(what, f"{ours:g}", ours == print_says)
+        return number(what, print_says, ours, self.decimals, self.cut)
 
 
 @dataclass(frozen=True)
@@ -202,9 +211,7 @@ def _row(grid: Grid, name: str, again: bool, cells: Mapping[str, list[Record]], 
             means = [mean(values[column][seed] for column in averaged) for seed in seeds]
             scores[grid.average] = _score(means, len(averaged))
     counted = {
-        column: number("", grid.printed.rows[name][column], _million(count), count.decimals, count.cut)
-        for column, count in beside.counted.items()
-        if not again
+        column: count.beside(grid.printed.rows[name][column]) for column, count in beside.counted.items() if not again
     }
     record = next((records[0] for records in cells.values()), None)
     sizes = (record.trainable, record.total) if record else (0, 0)
@@ -221,9 +228,9 @@ def _score(values: Sequence[float], tasks: int = 0) -> Score:
 
 
 @cache
-def _million(count: Count) -> float:
+def _value(count: Count) -> float:
     """Once in a process."""
-    return count.million()
+    return count.value()
 
 
 def _rows_of(record: Record, column: str, place: Place) -> str:

@@ -81,7 +81,7 @@ def _source() -> list[Line]:
     ]
 
 
-_LARGE = (
+TABLE_6 = (
     ("T5-11B", "t5-11b", -3),
     ("T5-base", "t5-base", -1),
     ("BERT-large", "bert-large", -1),  # 330 is meant to two digits, as 110 is
@@ -95,13 +95,13 @@ _LARGE = (
 
 def _depths() -> list[Line]:
     lines = []
-    for row, name, _ in _LARGE:
+    for row, name, _ in TABLE_6:
         by_print, ours = printed("mpobert-tab6", row, "depth"), counts.depth_of(name)
         lines.append(Line(f"{row}: {by_print:g} printed,", f"{ours} layers", by_print == ours))
     return lines
 
 
-_RELEASED = (
+TABLE_1 = (
     ("ALBERT12", "albert-base", 0),
     ("ALBERT24", "albert-large", 0),
     ("MobileBERT24", "mobilebert", 0),
@@ -316,7 +316,7 @@ EVIDENCE = {
     "mpobert-tab1-sizes": Arithmetic(
         lambda: [
             number(f"{row}:", printed(_TEST, row, "#To"), counts.dense(name), decimals, cut=False)
-            for row, name, decimals in _RELEASED
+            for row, name, decimals in TABLE_1
         ],
         "cut off where the others are rounded",
     ),
@@ -447,7 +447,7 @@ EVIDENCE = {
     "mpobert-tab6-sizes": Arithmetic(
         lambda: [
             number(f"{row}:", printed("mpobert-tab6", row, "#To"), counts.dense(name), decimals)
-            for row, name, decimals in _LARGE
+            for row, name, decimals in TABLE_6
         ],
         "ALBERT-xxlarge is smaller by a twentieth, BART-large and XLNet-large by less than a million",
     ),

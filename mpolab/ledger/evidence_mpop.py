@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from ..mpop import ALL_TASKS, FAMILIES, TASKS
 from ..papers import printed
 from ..papers.mpop import GLUE
-from ..plans import make_plan
 from ..tasks import OFFICIAL_ROWS
 from . import counts, formulas
 from .arithmetic import Arithmetic, Line, above, averages, holds, number, shares_of
@@ -45,17 +42,9 @@ def _fewer(column: str, print_says: float) -> list[Line]:
 
 def _auxiliary_of_bert() -> list[Line]:
     """At full bonds, with balanced factors; those of the embedding in the order of this package, and in another one."""
-    balanced = counts.mpop("bert-base")[0]
-    plans = [make_plan((30522, 768)), make_plan((30522, 768), rows=(6, 8, 8, 10, 8), cols=(4, 4, 4, 4, 3))]
-    here, other = (
-        plan.parameters(plan.full_bonds) - math.prod(plan.core_shape(plan.centre, plan.full_bonds)) for plan in plans
-    )
-    return [
-        _counted(
-            f"at an order of the embedding's factors that was fitted to it ({balanced:.2f} at this package's):",
-            "mpop-tab5", "MPOP_B", "#Pr", balanced + (other - here) / counts.MILLION,
-        )
-    ]  # fmt: skip
+    fitted, here = counts.auxiliary_of_bert()
+    what = f"at an order of the embedding's factors that was fitted to it ({here:.2f} at this package's):"
+    return [_counted(what, "mpop-tab5", "MPOP_B", "#Pr", fitted)]
 
 
 def _all_but_mnli() -> list[Line]:

@@ -54,8 +54,8 @@ WIDE = 6
 
 INTRODUCTION = (
     "Each table as printed, and the same grid of ours. Our scores are of small models on a part of each data set, to "
-    "be compared down the columns of one side, not across. #Pr and #To are of the paper's own models, in "
-    "millions, counted here; where the count is not what is printed it stands after the sign ≠."
+    "be compared down the columns of one side, not across. #Pr and #To, in millions, and depth are of the paper's own "
+    "models, counted here; where the count is not what is printed it stands after the sign ≠."
 )
 
 
@@ -168,7 +168,9 @@ def _our_head(row: OurRow) -> str:
 def _our_cell(row: OurRow, column: str, grid: Grid) -> str:
     if column in row.counted:
         line, printed = row.counted[column], grid.printed.rows[row.printed][column]
-        return f"<td>{line.ours}</td>" if line.agrees else _differs(line.ours, f"counted; {printed:g} is printed")
+        if not line.agrees:
+            return _differs(line.ours, "; ".join(filter(None, ("counted", f"{printed:g} is printed", line.what))))
+        return f"<td>{line.ours}{f' <small>{html.escape(line.what)}</small>' if line.what else ''}</td>"
     if column in row.scores:
         return f"<td>{_score(row.scores[column], grid.digits)}</td>"
     return "<td>–</td>"

@@ -19,6 +19,7 @@ from ..mpop import ALL_TASKS as MPOP_TASKS
 from ..mpop import EQUAL, GENTLER
 from . import counts
 from .beside import Beside, Count, Grid, Place
+from .evidence_mpobert import TABLE_1, TABLE_6
 
 # -- columns ---------------------------------------------------------------------------------------------
 
@@ -74,10 +75,25 @@ def _total(count: Count) -> dict[str, Count]:
     return {"#To": count}
 
 
+def _depth(name: str) -> dict[str, Count]:
+    return {"depth": Count("layers, those of a decoder as well", partial(counts.depth_of, name), None)}
+
+
+def _as_factored_here() -> str:
+    return f"{counts.auxiliary_of_bert()[1]:.2f} as factored here"
+
+
 _ALBERT = {column: _dense("albert-base", 1, cut=False) for column in ("#Pr", "#To")}
 _RELEASED = _mpop("albert-base", "released", "the released caps of the bonds", (1, 0))
 _BERT = {column: _dense("bert-base", -1) for column in ("#Pr", "#To")}  # 110 is meant to two digits
-_BERT_12, _ALBERT_12 = _total(_dense("bert-base", -1)), _total(_dense("albert-base", cut=False))
+_SETTING = "one setting of the caps that gives these counts"
+_FITTED_ORDER = Count(
+    "full bonds, the embedding's factors in an order that was fitted to the print",
+    lambda: counts.auxiliary_of_bert()[0],
+    1,
+    aside=_as_factored_here,
+)
+_OTHERS = {row: _total(_dense(name, decimals, cut=False)) for row, name, decimals in TABLE_1}
 _MPOBERTS = {
     "MPOBERT12": _total(
         _mpobert("mpobert-12", "with adapters of rank 8 and the heads of pre-training", heads=True, adapter_rank=8)
@@ -125,6 +141,7 @@ _LONGER = "four times the updates"
 _UNMASKED = f"{_LONGER}, and no gradient mask"
 _FOR_WANT = "mpobert-mini has 24 layers and stands beside the row of 12, as the print has none of 24."
 _MINIS = "albert-mini (12 layers) stands for ALBERT, mpobert-mini (24) for MPOBERT, MiniLM (6) for BERT."
+_T5_12 = "T512 is counted as T5-small, which has six layers twice."
 _VARIED = (
     "Twelve layers made from albert-mini as they are fine-tuned, without pre-training of their own; the first is "
     "MPOBERT with adapters of rank 8."
@@ -193,15 +210,22 @@ GRIDS: dict[str, Grid] = {
                 "MPOP_B": Beside(
                     "MiniLM, squeezed",
                     "mpop-{task}-squeezed",
-                    counted=_mpop("bert-base", "bert-base", "one setting of the caps that gives these counts"),
+                    counted=_mpop("bert-base", "bert-base", _SETTING),
                 ),
                 "DistilBERT": Beside(counted={column: _dense("distilbert") for column in ("#Pr", "#To")}),
+                "MPOP_D": Beside(counted=_mpop("distilbert", "distilbert", _SETTING)),
                 "MobileBERT": Beside(
                     "albert-mini, dense",
                     "mpop-{task}-full-albert-mini",
                     counted={column: _dense("mobilebert", 1) for column in ("#Pr", "#To")},
                 ),
-                "MPOP_M": Beside("albert-mini, squeezed", "mpop-{task}-squeezed-albert-mini"),
+                "MPOP_M": Beside(
+                    "albert-mini, squeezed",
+                    "mpop-{task}-squeezed-albert-mini",
+                    counted=_mpop(
+                        "mobilebert", "mobilebert", f"{_SETTING}, a layer's third projection and the pooler left dense"
+                    ),
+                ),
             },
             _tasks("mpop", ("MRPC", "RTE")),
             about="MiniLM stands for BERT; albert-mini, small and of another family, stands where MobileBERT does.",
@@ -218,7 +242,7 @@ GRIDS: dict[str, Grid] = {
                 "MPOP_B": Beside(
                     "MiniLM, MPOs at full bonds, auxiliary tensors alone train",
                     "mpop-{task}-lfa",
-                    counted={"#Pr": _mpop("bert-base", "full", "full bonds")["#Pr"]},
+                    counted={"#Pr": _FITTED_ORDER},
                 ),
             },
             _tasks("mpop", ("SST-2", "MRPC", "RTE")),
@@ -227,40 +251,33 @@ GRIDS: dict[str, Grid] = {
         Grid(
             "mpobert-tab1-dev",
             {
-                "ALBERT12": _tuned("albert-mini", "albert-mini", _ALBERT_12),
-                "ALBERT24": Beside(counted=_total(_dense("albert-large"))),
+                "ALBERT12": _tuned("albert-mini", "albert-mini", _OTHERS["ALBERT12"]),
+                **{row: Beside(counted=_OTHERS[row]) for row in ("ALBERT24", "T512", "XLNet12", "RoBERTa12", "BART12")},
                 **{row: Beside(counted=counted) for row, counted in _MPOBERTS.items()},
                 "MPOBERT24": _tuned("mpobert-mini", "mpobert-mini", _MPOBERTS["MPOBERT24"]),
-                "BERT12": _tuned("minilm", "MiniLM", _BERT_12),
+                "BERT12": _tuned("minilm", "MiniLM", _OTHERS["BERT12"]),
             },
             _tasks("mpobert", MPOBERT_TASKS),
             average="Avg.",
-            about=_MINIS,
+            about=f"{_MINIS} {_T5_12}",
         ),
         Grid(
             "mpobert-tab1-test",
-            {
-                "ALBERT12": Beside(counted=_ALBERT_12),
-                "ALBERT24": Beside(counted=_total(_dense("albert-large"))),
-                "MobileBERT24": Beside(counted=_total(_dense("mobilebert"))),
-                "DistilBERT6": Beside(counted=_total(_dense("distilbert"))),
-                "BERT12": Beside(counted=_BERT_12),
-                **{row: Beside(counted=counted) for row, counted in _MPOBERTS.items()},
-            },
+            {row: Beside(counted=counted) for row, counted in (_OTHERS | _MPOBERTS).items()},
             average="Avg.",
-            about="GLUE's test sets have no public answers: no run of ours has scores on them.",
+            about=f"GLUE's test sets have no public answers: no run of ours has scores on them. {_T5_12}",
         ),
         Grid(
             "mpobert-tab2",
             {
-                "BERT12": Beside("MiniLM", "table2-minilm", counted=_BERT_12),
+                "BERT12": Beside("MiniLM", "table2-minilm", counted=_OTHERS["BERT12"]),
                 "MPOBERT48": Beside(counted=_MPOBERTS["MPOBERT48"]),
                 "MPOBERT12": Beside("mpobert-mini", "table2-mpobert-mini", counted=_MPOBERTS["MPOBERT12"]),
                 "ALBERT12": Beside(
                     "albert-mini",
                     "table2-albert-mini",
                     ("table2-albert-mini-own-rate", "three times the learning rate"),
-                    _ALBERT_12,
+                    _OTHERS["ALBERT12"],
                 ),
             },
             _tasks("mpobert-multitask", ALL_TOGETHER, _TOGETHER),
@@ -306,10 +323,13 @@ GRIDS: dict[str, Grid] = {
         Grid(
             "mpobert-tab6",
             {
-                "T5-base": Beside(counted=_total(_dense("t5-base", -1))),
-                "MPOBERT48+": Beside(counted=_MPOBERTS["MPOBERT48+"]),
+                **{
+                    row: Beside(counted=_total(_dense(name, decimals)) | _depth(name))
+                    for row, name, decimals in TABLE_6
+                },
+                "MPOBERT48+": Beside(counted=_MPOBERTS["MPOBERT48+"] | _depth("mpobert-48plus")),
             },
-            about="No run of ours has this size; what is not counted here is released elsewhere.",
+            about="No run of ours has this size. T5-11B has 24 layers twice, T5-base's 24 are twice 12.",
         ),
         Grid(
             "mpoe-tab1-nlu",
