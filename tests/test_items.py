@@ -19,6 +19,7 @@ from mpolab.ledger import flops, hours, parallel, study_runs
 from mpolab.ledger.arithmetic import Arithmetic
 from mpolab.ledger.compared import Compared, one
 from mpolab.ledger.items import work
+from mpolab.ledger.pre_trainings import PRE_TRAININGS
 from mpolab.ledger.studies import Studied
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -73,7 +74,7 @@ def test_every_id_has_a_plan(elsewhere_too, monkeypatch, capsys):
         else:
             assert out.startswith(f"{item} has no recipe to run\n")
             assert ("no claim of the ledger" in out) == (not mine)
-        assert ("[the paper's pre-training]" in out) == (item in hours.PRE_TRAININGS)
+        assert ("[the paper's pre-training]" in out) == (item in PRE_TRAININGS)
         for claim in mine:
             if isinstance(evidence := ledger.EVIDENCE[claim.id], Studied) and item not in with_recipes:
                 assert f"by a study, {evidence.cost}: {evidence.command}" in out
@@ -113,7 +114,8 @@ def test_a_plan_says_what_is_there(elsewhere_too, monkeypatch, capsys):
     first, second, cost = capsys.readouterr().out.splitlines()
     assert first.startswith("mpop-tab1 at scale smoke: 1 recipes, 3 runs, 1 with a record; to go: 2 runs, about 14 s")
     assert second == "offline-rte-majority  seeds 0 1 2, with a record: 1"
-    assert cost == "cost at scale laptop, an estimate: nothing is trained: 0 device-hours [its recipes]"
+    what = "nothing is trained: 0 device-hours [all its recipes, each at its largest scale]"
+    assert cost == f"cost at scale laptop, an estimate: {what}"
     assert cli.main(["run", "mpop-tab1", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["runs"] == [{"recipe": "offline-rte-majority", "seed": k, "record": k == 1} for k in range(3)]
@@ -137,7 +139,7 @@ def test_the_papers_own_scale_is_refused_with_what_works(elsewhere_too, monkeypa
         said = paragraph(capsys.readouterr().err, f"not every claim about {item} has recipes of scale 'paper'", "cost")
         assert f" The largest of these: {ledger.item_command(item, 'gpu')} (--dry-run says" in said
         named = set(re.findall(r"mpolab run (\S+) --scale paper --data-dir DIR", said))
-        assert named == set(hours.PRE_TRAININGS.get(item, ()))
+        assert named == set(PRE_TRAININGS.get(item, ()))
         assert all("paper" in recipes.RECIPES[name].scales for name in named)
     assert cli.main(["run", "mpop-tab3", "--scale", "paper"]) == 2
     said = " ".join(capsys.readouterr().err.split())
@@ -341,22 +343,20 @@ def test_hours_are_operations_by_a_rate_that_is_said():
     assert cost.hours == pytest.approx(5 * once / (0.4 * 312e12) / 3600)
     assert "40% of an A100's bf16 peak (assumed)" in str(cost) and "counted" in str(cost) and "estimate" in str(cost)
     assert f"{cost.hours:.2g} device-hours" in str(cost)
-    large = hours.cost_of([hours.at_printed_size("mpop-rte-full")], "paper")  # BERT-base, five seeds
+    large = hours.cost_of(hours.at_printed_sizes("mpop-rte-full"), "paper")  # BERT-base, five seeds
     assert large.flops == 5 * 3 * -(-(2490 - 500) // 32) * bert_by_hand(768, 3072, 12, 32, 128, 2)
     told = dict(hours.item_costs("mpop-tab1"))
     assert told["its recipes with the paper's models, without remedies"].scale == "paper"
     assert "the paper's pre-training" not in told
     tables = ("mpop-tab3", "mpop-tab5")
-    sizes = {item: hours.at_printed_size("mpop-rte-full", item).at("paper").model for item in tables}
+    sizes = {item: hours.at_printed_sizes("mpop-rte-full", item)[0].at("paper").model for item in tables}
     assert sizes == {"mpop-tab3": "albert-base-v2", "mpop-tab5": "bert-base-uncased"}
     first = ledger.recipes_of("mpop-tab3", remedies=False)
-    albert = hours.cost_of([hours.at_printed_size(name, "mpop-tab3") for name in first], "paper")
+    albert = hours.cost_of([hours.at_printed_sizes(name, "mpop-tab3")[0] for name in first], "paper")
     told = dict(hours.item_costs("mpop-tab3"))
     assert told["its recipes with the paper's models, without remedies"] == albert
-    assert albert != hours.cost_of([hours.at_printed_size(name) for name in first], "paper")
-    deep = hours.at_printed_size("table1-rte-mpobert-mini").at("paper")
-    assert deep.model == "mpobert-24" and flops.of_recipe(hours.at_printed_size("table1-rte-mpobert-mini"), "paper")
-    variant = hours.at_printed_size("table45-rte-rank-8").at("paper")
+    assert albert != hours.cost_of([hours.at_printed_sizes(name)[0] for name in first], "paper")
+    (variant,) = (each.at("paper") for each in hours.at_printed_sizes("table45-rte-rank-8"))
     assert variant.options["changes"] == {"adapter_rank": 8}, "without the factors of a small model's matrices"
     here = hours.rate("laptop", "fp32")
     assert 1e8 < here.flops < 1e13 and "measured on this machine" in here.about

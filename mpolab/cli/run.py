@@ -22,13 +22,14 @@ Run an experiment and write its record, results/RECIPE/SCALE-seedSEED.json: what
 data and device, how long it took, and what came out. Notebooks read these records. Where there is
 a record of that scale and seed already it is shown, and nothing runs; --force runs it again.
 
-With the id of a table or figure, such as mpop-tab5, all runs that its claims need are made, every
-recipe with every reported seed, except those that have a record; what they are expected to take,
-and what they would cost at the largest scale and with the paper's models, is said before, and the
-verdicts after it (`mpolab ledger` has all). --dry-run says what would be run, and runs nothing. As
-many runs go on at once as cores and memory allow, each in a process of its own, memory by the peaks
-in the recipes' own records; --jobs N takes up to N. One that fails does not stop the others.
---processes N gives each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does.
+With the id of a table or figure, such as mpop-tab5, all runs that its claims need at that scale are
+made, every recipe with every reported seed, what was tried later where a claim did not come out
+included, except those that have a record; what they are expected to take, and what its recipes
+would cost, each at its largest scale, and with the paper's models, is said before, and the verdicts
+after it (`mpolab ledger` has all). --dry-run says what would be run, and runs nothing. As many runs
+go on at once as cores and memory allow, each in a process of its own, memory by the peaks in the
+recipes' own records; --jobs N takes up to N. One that fails does not stop the others. --processes N
+gives each training N processes, as `torchrun --nproc-per-node N -m mpolab run` does.
 Studies, which some items have beside recipes or in place of them, come after the runs, one by one;
 an item that arithmetic decides has nothing to run, and its claims are worked out.
 

@@ -94,8 +94,9 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 """Released models -> class of transformers and what differs from its config's defaults."""
 
 RELEASED = {"minilm": "minilm", "gpt2": "gpt2", "albert-base-v2": "albert-base", "albert-large-v2": "albert-large",
-            "bert-base-uncased": "bert-base", "t5-base": "t5-base"}  # fmt: skip
-"""A recipe's name of a model -> its entry above."""
+            "bert-base-uncased": "bert-base", "roberta-base": "roberta-base", "distilbert-base-uncased": "distilbert",
+            "google/mobilebert-uncased": "mobilebert", "t5-base": "t5-base", "t5-large": "t5-large"}  # fmt: skip
+"""A model's name on the hub, or a recipe's -> its entry above."""
 
 BERT_CAPS: dict[str, dict[str, Any]] = {
     "word_embeddings": {"bond": 350},

@@ -3,10 +3,10 @@
 An estimate, with its assumptions beside it: operations of the training steps alone (`flops`), divided by a rate
 (`rates`). Small models reach less than that; a run's record tells what it really took.
 
-What an item would cost with the paper's models is counted, too, on its own recipes with a model of the printed size in
-place of the small one. That is for the cost alone and no scale to run at, where a record would count as the paper's own
-run: one recipe serves tables of different models (MPOP's Table 3 has ALBERT, Table 5 BERT), variants of MPOBERT are not
-pre-trained here as the paper's are, and nobody has chosen learning rates for the large models.
+What an item would cost with the paper's models is counted, too, on its own recipes with each model that is printed
+there in place of the small one. That is for the cost alone and no scale to run at, where a record would count as the
+paper's own run: one recipe serves tables of different models (MPOP's Table 3 has ALBERT, Table 5 BERT), variants of
+MPOBERT are not pre-trained here as the paper's are, and nobody has chosen learning rates for the large models.
 """
 
 from __future__ import annotations
@@ -22,17 +22,38 @@ from ..recipes import RECIPES, recipe_named
 from ..runs import SCALES
 from . import flops
 from .items import recipes_of
-from .pre_trainings import PRE_TRAININGS
+from .pre_trainings import pre_trainings
 from .rates import rate
 
 PRE_TRAINS = ("pretrain_", "continue_")
-"""How the names of methods begin that train a checkpoint; what these take in the papers stands in PRE_TRAININGS."""
+"""How the names of methods begin that train a checkpoint; what these take in the papers stands in `pre_trainings`."""
 
-PRINTED_SIZE = {"minilm": "bert-base-uncased", "albert-mini": "albert-base-v2", "mpobert-mini": "mpobert-24"}
-"""A recipe's small model -> the one that the papers have; other recipes have theirs at scale gpu."""
+PRINTED: dict[str, tuple[str, ...]] = {
+    "minilm": ("bert-base-uncased",),
+    "albert-mini": ("albert-base-v2",),
+    "mpobert-mini": ("mpobert-24",),
+}
+"""A recipe's model -> those that the papers have; other recipes have theirs at scale gpu."""
 
-OF_ITEM = {("mpop-tab3", "minilm"): "albert-base-v2"}
-"""The same where a table has another one than the recipe's other tables."""
+OF_ITEM: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("mpop-tab3", "minilm"): ("albert-base-v2",),
+    ("mpop-tab4", "minilm"): ("bert-base-uncased", "distilbert-base-uncased"),
+    ("mpop-tab4", "albert-mini"): ("google/mobilebert-uncased",),
+    ("mpobert-tab1", "mpobert-mini"): ("mpobert-12", "mpobert-24", "mpobert-48", "mpobert-48plus"),
+    ("mpobert-tab1", "albert-mini"): ("albert-base-v2", "albert-large-v2"),
+    ("mpobert-tab1", "minilm"): ("bert-base-uncased", "roberta-base"),
+    ("mpobert-tab2", "mpobert-mini"): ("mpobert-12", "mpobert-48"),
+    ("mpobert-tab3", "mpobert-mini"): ("mpobert-12",),
+    ("mpoe-tab1", "t5-base"): ("t5-base", "t5-large"),
+    ("mpoe-tab1", "t5-base", "switch"): ("t5-base",),
+    ("mpoe-tab1", "t5-base", "moe"): ("t5-base",),
+    ("mpoe-tab1", "t5-base", "moefication"): ("t5-large",),
+}
+"""(item, a recipe's model, where the rows differ the kind of its experts) -> the same, where a table has others than
+most: the models of the rows that its authors trained."""
+
+UNCOUNTED: dict[str, tuple[str, ...]] = {"mpobert-tab1": ("T5_12", "XLNet_12", "BART_12")}
+"""Item -> the rest of these rows: as classifiers, these models cannot be run by their shapes alone."""
 
 ASSUMED = (
     "matrix products of the training steps alone, all rows at full length, MPOs at full bonds; not scoring, reading or "
@@ -103,16 +124,21 @@ def costs_of(names: Sequence[str], progress: bool = False) -> list[Cost]:
     ]
 
 
-def at_printed_size(name: str, item: str = "") -> Recipe:
-    """A recipe as it is at scale gpu, all rows, as one of scale paper with a model of the size printed for an item."""
+def at_printed_sizes(name: str, item: str = "") -> tuple[Recipe, ...]:
+    """A recipe as it is at scale gpu, all rows, as one of scale paper with each of the models printed for an item."""
     recipe = RECIPES[name]
     large = recipe.at("gpu")
     options = dict(large.options)
     if "changes" in options:  # the factors there are those of the small model's matrices
         options["changes"] = {key: value for key, value in options["changes"].items() if key != "mpo_factors"}
-    size = OF_ITEM.get((item, large.model), PRINTED_SIZE.get(large.model, large.model))
-    changes = {"model": size, "options": options}
-    return replace(recipe, scales={"paper": {**recipe.scales["gpu"], **changes}})
+    models = next(
+        (OF_ITEM[key] for key in ((item, large.model, options.get("kind")), (item, large.model)) if key in OF_ITEM),
+        PRINTED.get(large.model, (large.model,)),
+    )
+    return tuple(
+        replace(recipe, scales={"paper": {**recipe.scales["gpu"], "model": model, "options": options}})
+        for model in models
+    )
 
 
 def _has_printed_size(recipe: Recipe) -> bool:
@@ -123,11 +149,13 @@ def item_costs(item: str, progress: bool = False) -> list[tuple[str, Cost]]:
     """[(of what, what it costs)]: an item's recipes, those of its first settings with the paper's models, and the
     paper's own pre-trainings where it rests on them.
     """
-    found = [("its recipes", cost) for cost in costs_of(recipes_of(item), progress)]
+    found = [("all its recipes, each at its largest scale", cost) for cost in costs_of(recipes_of(item), progress)]
     first = [RECIPES[name] for name in recipes_of(item, remedies=False)]
-    large = [at_printed_size(each.name, item) for each in first if _has_printed_size(each)]
+    large = [sized for each in first if _has_printed_size(each) for sized in at_printed_sizes(each.name, item)]
     if large:
-        found.append(("its recipes with the paper's models, without remedies", cost_of(large, "paper", progress)))
-    if item in PRE_TRAININGS:
-        found += [("the paper's pre-training", cost) for cost in costs_of(PRE_TRAININGS[item], progress)]
+        label = "its recipes with the paper's models, without remedies"
+        label += f"; without {', '.join(UNCOUNTED[item])}" if item in UNCOUNTED else ""
+        found.append((label, cost_of(large, "paper", progress)))
+    if own := pre_trainings(item):
+        found.append(("the paper's pre-training", cost_of(own, "paper", progress)))
     return found

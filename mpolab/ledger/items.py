@@ -73,7 +73,9 @@ def runnable() -> tuple[str, ...]:
 
 
 def item_command(item: str, scale: str) -> str:
-    """What runs all of an item's recipes and seeds; with --data-dir where one of them reads a real set."""
+    """What runs all of an item's recipes of that scale, remedies and all seeds included; with --data-dir where one of
+    its recipes reads a real set.
+    """
     mine = [RECIPES[name] for name in recipes_of(item)]
     reads = any(recipe.source != "offline" and recipe.text not in OFFLINE_TEXTS for recipe in mine)
     return f"mpolab run {item} --scale {scale}" + (" --data-dir DIR" if reads else "")
