@@ -246,5 +246,14 @@ def test_a_sweep_of_an_item_goes_on_after_a_recipe_that_fails(trained, monkeypat
     assert main(["sweep", "mpop-tab5", "--lr", "1e-4", "3e-4", "--batch-size", "8", "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "demo" and "1 of 2 sweeps came to nothing" in err and "'offline-rte-full'" in err
-    assert main(["sweep", "mpop-tab3", "--quiet"]) == 2
-    assert "can be swept" in capsys.readouterr().err
+
+
+def test_what_cannot_be_swept_is_refused_with_what_works(monkeypatch, capsys):
+    assert main(["sweep", "mpop-fig2", "--quiet"]) == 2
+    assert "mpop-fig2 has no recipe to sweep: 2 claims decided by a study" in capsys.readouterr().err
+    assert main(["sweep", "mpobert-tab1", "--quiet", "--scale", "paper"]) == 2
+    refused = " ".join(capsys.readouterr().err.split())
+    assert "has recipes of scale 'paper'; all have: smoke, laptop, gpu." in refused
+    monkeypatch.setattr(ledger, "recipes_of", lambda item, scale: ("albert-mini",))
+    assert main(["sweep", "mpop-tab5", "--quiet"]) == 2
+    assert "none of albert-mini can be swept" in capsys.readouterr().err
