@@ -1032,15 +1032,39 @@ def test_every_claim_ends_a_section_of_a_notebook():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_section_that_teaches_a_claim_ends_with_its_row(path):
-    sections = [[]]
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.source.startswith("## "):
-            sections.append([])
-        sections[-1].append(cell.source)
+    sections = sections_of(path)
     teaching = [section for section in sections if any("**The claim" in source for source in section)]
     assert len(teaching) > 2
     for section in teaching:
         assert section[-1].splitlines()[-1].startswith("verdicts_on("), section[0].splitlines()[0]
+
+
+def sections_of(path):
+    """Lists of cells' sources; a heading is at the beginning of its cell, where a section can be seen to end."""
+    sections = [[]]
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.source.startswith("## "):
+            sections.append([])
+        assert cell.cell_type != "markdown" or "\n## " not in cell.source, cell.source[:60]
+        sections[-1].append(cell.source)
+    return sections
+
+
+@pytest.mark.parametrize(
+    ("notebook", "section", "ids"),
+    [
+        ("02_entanglement", "3", ["mpop-eq6-centre"]),
+        ("02_entanglement", "8", ["mpop-tab3-count-full", "mpop-tab3-count-lfa", "mpop-tab3-lfa"]),
+        ("03_mpobert", "1", ["mpobert-tab1-depth"]),
+        ("04_mpoe", "11", ["mpoe-alg1-cost", "mpoe-eq4-cost"]),
+    ],
+)
+def test_what_a_section_measures_beside_its_own_item_is_among_its_rows(notebook, section, ids):
+    found = [cells for cells in sections_of(ROOT / "notebooks" / f"{notebook}.ipynb")
+             if cells[0].startswith(f"## {section}. ")]  # fmt: skip
+    assert len(found) == 1
+    last = found[0][-1].splitlines()[-1]
+    assert last.startswith("verdicts_on(") and all(f'"{id}"' in last for id in ids)
 
 
 # -- ids -------------------------------------------------------------------------------------------------
