@@ -265,9 +265,10 @@ _TRAIN = Settings(
 )
 
 # After 100 updates MPOE was behind the dense model and of the rest little could be told, so these were tried again: the
-# best of two remedies for the dense model, for MPOE and for experts of their own, on rows that choose and with a seed
-# that is not reported. What is made like MPOE has its remedy. `scripts/choose_settings.py experts-longer` and
-# `experts-without-sharing`, results/experts_remedies.json and results/experts_without_sharing.json.
+# best of two remedies for the dense model, for MPOE, for other numbers of its tensors and of experts, and for experts
+# of their own, on rows that choose and with a seed that is not reported. The wider dense model has the dense one's.
+# `scripts/choose_settings.py experts-longer`, `experts-tensors` and `experts-without-sharing`,
+# results/experts_remedies.json, experts_tensors.json and experts_without_sharing.json.
 _UNMASKED = {**_MPOE, "mask_probability": 0.0}
 LONGER: dict[str, tuple[str, dict[str, Any]]] = {
     "dense-longer": ("the dense model, four times the updates", {"kind": "dense"}),

@@ -908,7 +908,7 @@ EXPECTED = {
     # notebook 02
     "mpop-tab3-lfa": (
         "smaller scale: no difference",
-        ("-1.8, 95 % [-6.5, +2.8], 5 seeds", "(20 pairs one by one: [-4.8, +1.2])"),
+        ("-1.8, 95 % [-6.5, +2.8], 5 seeds", "(20 pairs one by one: [-4.8, +1.1])"),
     ),
     "mpop-tab3-full-dense": ("smaller scale: opposite", ("-1.7, 95 % [-3.1, -0.2], 5 seeds",)),
     "mpop-tab3-squeezed-dense": ("smaller scale: opposite", ("-14.2, 95 % [-20.8, -7.7]",)),

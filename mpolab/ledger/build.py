@@ -136,7 +136,7 @@ def _still_to_run(item: str, evidence: Compared | Studied, seconds: Seconds, res
         return f"not yet: {evidence.cost}", evidence.command
     scales = evidence.scales()
     if not scales:
-        return "its recipes have no scale in common", ""
+        return "no pair of its recipes has a scale in common", ""
     scale = ASK_FOR if ASK_FOR in scales else scales[-1]
     wanted = [(name, scale, seed) for name in evidence.recipes_at(scale) for seed in RECIPES[name].seeds]
     cost = f"not yet: {seconds.together(wanted)} at scale {scale}"

@@ -227,7 +227,7 @@ GRIDS: dict[str, Grid] = {
                     ),
                 ),
             },
-            _tasks("mpop", ("MRPC", "RTE")),
+            _tasks("mpop", ("MRPC", "RTE", "WNLI")),
             about="MiniLM stands for BERT; albert-mini, small and of another family, stands where MobileBERT does.",
         ),
         Grid(

@@ -74,7 +74,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mpobert-alg1-updates",
         "The listing's training updates the tensors that layers are made of.",
         says="'W_t <- W_(t-1) - eta g_t' with g_t the derivative by W_t (lines 13 and 14)",
-        note="read to the letter; the text trains the tensors and the adapters",
+        note="read to the letter, where W is the product and the adapter (line 10); eq. 2 has updates of the tensors, "
+        "and the text trains these and the adapters",
     ),
     Claim(
         "mpobert-alg1-rebuilding",

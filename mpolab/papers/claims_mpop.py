@@ -118,7 +118,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-tab2-cp",
         "CP is Tucker's decomposition with d = 1.",
         says="Tucker (d=1) (CP), n m d^2",
-        note="CP of rank d is Tucker's with ranks d and a superdiagonal core; with d = 1 the printed n m d^2 is n m",
+        note="the text has it right: 'CPD is a special case of Tucker when the core tensor is the super-diagonal "
+        "matrix', which is of ranks d; with d = 1 the table's n m d^2 is n m",
     ),
     Claim(
         "mpop-tab2-capacity",
