@@ -201,7 +201,8 @@ def _alone(task: str, variant: str, end: str = "", words: str = "", **own: Any) 
 def _at_own_rate(task: str) -> Recipe:
     """Switch, small: at scale gpu all ways have one rate, and it would be the first recipe again."""
     made = _alone(task, "switch", "-own-rate", ", at a rate of its own", lr=_SWITCH_LR)
-    return dataclasses.replace(made, scales={scale: made.scales[scale] for scale in ("smoke", "laptop")})
+    small = {scale: made.scales[scale] for scale in ("smoke", "laptop")}
+    return dataclasses.replace(made, scales=small, as_printed=())
 
 
 def _together(variant: str, end: str = "", words: str = "", **own: Any) -> Recipe:

@@ -117,8 +117,10 @@ def test_trainings_by_the_printed_rows(one_step):
         "mpoe-tab1": 8 * (2 + 2 + 1 + 1 + 1) * 3 + 11 * 3,  # dense, MPOE, the three others of one size; and GPT-2
     }
     labels = [label for label, _ in hours.item_costs("mpobert-tab1")]
-    assert labels[0] == "all its recipes, each at its largest scale"
-    assert labels[1] == "its recipes with the paper's models, without remedies; without T5_12, XLNet_12, BART_12"
+    of_all = "all its recipes, each at its largest scale"  # gpu, and laptop for remedies that are there alone
+    with_models = "its recipes with the paper's models, without remedies; without T5_12, XLNet_12, BART_12"
+    assert labels == [of_all, of_all, with_models, "the paper's pre-training"]
+    assert [cost.scale for _, cost in hours.item_costs("mpobert-tab1")] == ["gpu", "laptop", "paper", "paper"]
 
 
 def test_the_cost_is_the_sum_over_models():

@@ -73,7 +73,8 @@ def test_every_id_has_a_plan(elsewhere_too, monkeypatch, capsys):
             assert out.startswith(f"{item} at scale gpu: {len(names)} recipe") and "not counted" not in out
             assert all(f"\n{name} " in out for name in names) and "\ncost at scale gpu, an estimate: " in out
         else:
-            assert out.startswith(f"{item} has no recipe to run\n")
+            studies = ", and studies have no scales" if ledger.studies_of(item) else ""
+            assert out.startswith(f"{item} has no recipe to run{studies}\n")
             assert ("no claim of the ledger" in out) == (not mine)
         assert ("[the paper's pre-training]" in out) == (item in PRE_TRAININGS)
         for claim in mine:

@@ -173,8 +173,9 @@ class Compared:
 
     def found(self, results: Path) -> Found | None:
         """What the records of the largest scale say at which all pairs have three seeds or more, or as many pairs as at
-        a smaller one. Of this scale's pairs those that have not, or not of three seeds that those before them have, are
-        left out, and named. None without any.
+        a smaller one; the smallest, by which one sees that things run, keeps none from counting. Of this scale's pairs
+        those that have not, or not of three seeds that those before them have, are left out, and named. None without
+        any.
 
         Raises CheckpointError for a record that another version of its recipe made, LedgerError where two that are
         compared had other rows.
@@ -182,7 +183,7 @@ class Compared:
         best, of_scale = {}, ""
         for scale in self.scales():
             whole = self._whole(scale, results)
-            if whole and len(whole) >= min(len(best), len(self.pairs_at(scale))):
+            if whole and (of_scale == SCALES[0] or len(whole) >= min(len(best), len(self.pairs_at(scale)))):
                 best, of_scale = whole, scale
         return self._at(best, of_scale, results) if best else None
 

@@ -172,7 +172,9 @@ def work(
 def check_scale(item: str, scale: str) -> None:
     """Raises UnknownNameError where one of the item's claims has nothing to run there, with the commands that work."""
     decided = [each for each in _evidence_of(item, remedies=False) if isinstance(each, Compared)]
-    common = [each for each in runs.SCALES if all(of_claim.pairs_at(each) for of_claim in decided)]
+    common = [
+        scale for scale in runs.SCALES if all(each.pairs_at(scale) for each in decided if scale in each.among)
+    ]  # numbers that are there at some scales alone keep no other from being run
     if scale in common:
         return
     said = f"not every claim about {item} has recipes of scale {scale!r}; all have: {', '.join(common) or 'no scale'}."

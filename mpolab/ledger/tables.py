@@ -335,7 +335,11 @@ GRIDS: dict[str, Grid] = {
             "mpoe-tab1-nlu",
             {
                 "T5-Large": Beside(counted=_total(_dense("t5-large"))),
-                "T5-Large +MoEfication": Beside("the neurons in eight clusters", "experts-glue-{task}-moefication"),
+                "T5-Large +MoEfication": Beside(
+                    "the neurons in eight clusters",
+                    "experts-glue-{task}-moefication",
+                    ("experts-glue-{task}-moefication-longer", _MORE_OF_BOTH),
+                ),
                 "T5-Large +Switch": Beside(counted=_total(_moe("t5-large", "switch", _EIGHT))),
                 "T5-Large +MPOE": Beside(counted=_total(_moe("t5-large", "mpoe", _EIGHT))),
                 "T5-Base": Beside(
@@ -348,13 +352,14 @@ GRIDS: dict[str, Grid] = {
                 "T5-Base +Switch": Beside(
                     "eight experts, top-1",
                     "experts-glue-{task}-switch",
-                    ("experts-glue-{task}-switch-own-rate", "three times the learning rate"),
+                    ("experts-glue-{task}-switch-longer", f"{_MORE_OF_BOTH}, three times the learning rate"),
                     _total(_moe("t5-base", "switch", _EIGHT)),
                 ),
                 "T5-Base +MoE": Beside(
                     "eight experts, top-2",
                     "experts-glue-{task}-moe",
-                    counted=_total(_moe("t5-base", "moe", f"{_EIGHT}, the routers left out", routers=False)),
+                    ("experts-glue-{task}-moe-longer", _MORE_OF_BOTH),
+                    _total(_moe("t5-base", "moe", f"{_EIGHT}, the routers left out", routers=False)),
                 ),
                 "T5-Base +MPOE": Beside(
                     "eight experts with one centre",

@@ -234,9 +234,9 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-tab3-squeezing",
         "Squeezing bond by bond scores above cutting at once to the same size.",
         in_column("mpop-tab3", "Score", "MPOP", "MPOP_dir"),
-        says="'can dramatically alleviate the accumulation error in the stacked architecture'",
-        note="how much is dramatic is not printed; by the averages squeezing takes back all that cutting at once "
-        "loses, and more; scores stand for errors, as training moves what layers put out",
+        note="the text: 'can dramatically alleviate the accumulation error in the stacked architecture'; how much is "
+        "dramatic is not said, and by the averages squeezing takes back all that cutting at once loses, and more; "
+        "scores stand for errors, as training moves what layers put out",
     ),
     Claim(
         "mpop-tab4-wnli",
