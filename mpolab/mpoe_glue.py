@@ -175,9 +175,10 @@ def _recipe(name: str, about: str, method: str, options: dict[str, Any], rows: d
     """rows: as `_scales` has it. on: task= or tasks=."""
     options = {**options, "paper_splits": True}
     scales = _scales(options, rows)
+    printed = () if options["kind"] == "moefication" else mpoe.AS_PRINTED  # of T5-large, and this is T5-base
     return Recipe(
         name, about, model="t5-mini", method=method, options=options, settings=_TRAIN, scales=scales,
-        as_printed=mpoe.AS_PRINTED, **on,
+        as_printed=printed, **on,
     )  # fmt: skip
 
 

@@ -101,6 +101,16 @@ def test_records_of_the_scale_come_first(results):
     assert Seconds(results).together([("first", "gpu", 0)]).seconds is None, "it says the same on every machine"
 
 
+def test_records_of_another_recipe_are_worth_the_ratio_of_operations(results, monkeypatch):
+    """That of the same model and method has as many; with two epochs it takes twice as long."""
+    write(results, FIRST, "laptop", (50, 60, 90))
+    assert Seconds(results).of("alike", "laptop") == 60
+    twice = dataclasses.replace(ALIKE, settings=dataclasses.replace(ALIKE.settings, epochs=2))
+    monkeypatch.setitem(recipes.RECIPES, "alike", twice)
+    assert Seconds(results).of("alike", "laptop") == pytest.approx(120)
+    assert Seconds(results).of("floor", "laptop") == 60, "what trains nothing has no ratio"
+
+
 def test_records_of_another_version_of_a_recipe_are_worth_nothing(results):
     write(results, FIRST, "laptop", (60,), train=300)
     assert "500 GFLOP/s" in expected(results, ("first", "smoke")).by

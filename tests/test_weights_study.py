@@ -13,7 +13,7 @@ import torch
 from mpolab import ledger, runs
 from mpolab.errors import CheckpointError, LedgerError
 from mpolab.ledger.remedies import REMEDIES
-from mpolab.ledger.studies import EVERY_LAYER, centres_of, errors_by_plan, growth_of, spread_of, weights
+from mpolab.ledger.studies import EVERY_LAYER, centres_of, growth_of, spread_of, weights
 from mpolab.mpo import MPO
 from mpolab.plans import make_plan
 from mpolab.pretrained import Pretrained
@@ -52,7 +52,6 @@ def write(path, of, rows=None, **changes):
     [
         ("plans", spread_of(0.5, "a", "b"), 0.4, 0),  # (0.3 - 0.2) / 0.25
         ("plans", spread_of(0.5), 2 / 3, 0),  # (0.4 - 0.2) / 0.3
-        ("plans", errors_by_plan(0.5, "c", "a"), 0.4, 0.2),
         ("growth", growth_of("fine", 0, 1), 2, 1),  # the cube root of 2 x 4 x 1
         ("growth", growth_of("fine", 0), 8**0.5, 1),
         ("growth", growth_of("fine", EVERY_LAYER), 3, 1),

@@ -28,12 +28,14 @@ class Again:
         """As `Compared.some_tasks`; "" of a study."""
         return self.evidence.some_tasks(found.scale, found.recipes) if isinstance(self.evidence, Compared) else ""
 
-    def ours(self, found: Found, known: Collection[str] = (), tasks: str = "") -> str:
-        """known, tasks: missing records, and how many of the tasks, that are named elsewhere."""
+    def ours(self, found: Found, known: Collection[str] = (), tasks: str = "", scale: str = "") -> str:
+        """known, tasks, scale: missing records, how many of the tasks, and the scale, that are named elsewhere."""
         missing = [record for record in found.missing if record not in known]
         without = f", without records of {', '.join(missing)}" if missing else ""
         single = f", {found.one_by_one.pairs} pairs one by one: {found.one_by_one.limits()}" if found.one_by_one else ""
         about = self.about if (mine := self.tasks(found)) in ("", tasks) else f"{self.about}, {mine}"
+        if scale and isinstance(self.evidence, Compared) and found.scale != scale:
+            about += f", at scale {found.scale}"
         return f"with {about}: {found.difference} ({self.outcome(found)}{single}{without})"
 
 
@@ -47,7 +49,6 @@ def _weights(case: str, cost: str) -> dict[str, str]:
 
 
 GROWTH_ALBERT = _weights("growth-albert", "about two minutes")
-PLANS = _weights("plans", "some seconds")
 PLANS_FFN = _weights("plans-ffn", "some seconds")
 TREND_LARGER = {
     "file": "probing_trend_larger.json",

@@ -96,7 +96,7 @@ def _decided(
         others, ours = again, first.evidence.ours(found)
     low, high = counts.difference.interval
     tasks = last.tasks(counts)
-    beside = [each.ours(its, () if each is first else found.missing, tasks) for each, its in others]
+    beside = [each.ours(its, () if each is first else found.missing, tasks, counts.scale) for each, its in others]
     for each in (*looks, *(remedy.again if remedy else ())):
         if isinstance(each.evidence, Compared) and all(each is not one for one, _ in again):  # it has found nothing
             beside += [f"with {each.about}: {lacking}" for lacking in [each.evidence.lacking(results)] if lacking]
@@ -105,7 +105,7 @@ def _decided(
     if chose and not remedy.chosen:  # nothing was gained: the numbers that say so are nowhere else in the row
         came_to = tries.scores(chose, first.evidence.recipes_at(found.scale), results)
         tried = [f"{tried[0]} ({came_to})" if came_to else tried[0]]
-    made_by = _commands(claim.item, found.scale, [first, *(each for each, _ in again)])
+    made_by = _commands(claim.item, [(first, found), *again])
     return Row(
         **about,
         ours="; ".join([ours, *beside, *tried]),
@@ -118,10 +118,10 @@ def _decided(
     )
 
 
-def _commands(item: str, scale: str, several: Sequence[Again]) -> Iterator[str]:
+def _commands(item: str, several: Iterable[tuple[Again, Found]]) -> Iterator[str]:
     """What makes the records of all of these, again where two need the same."""
-    for each in several:
-        yield each.evidence.command if isinstance(each.evidence, Studied) else item_command(item, scale)
+    for each, its in several:
+        yield each.evidence.command if isinstance(each.evidence, Studied) else item_command(item, its.scale)
 
 
 @cache

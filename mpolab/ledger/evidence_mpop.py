@@ -164,10 +164,7 @@ EVIDENCE = {
     "mpop-eq6-grows": Arithmetic(
         formulas.entropies, "a matrix built from small factors has wide bonds without entropy"
     ),
-    "mpop-eq6-centre": Arithmetic(
-        formulas.information_of_tensors,
-        "a bond is of two tensors; halved between them it leaves the centre half of all or less, of any matrix",
-    ),
+    "mpop-eq6-centre": Arithmetic(formulas.information_of_tensors),
     "mpop-eq6-values": Arithmetic(
         formulas.two_readings,
         "a matrix has singular values s, and the eigenvalues of M M^T are their squares; the authors' script squares",
@@ -309,14 +306,6 @@ EVIDENCE = {
         "equal",
         "largest - smallest error at n = 3, 5 and 7, mean over four ratios",
         0.05,
-    ),
-    "mpop-fig2-capacity": Studied(
-        "low_rank.json",
-        errors_of(("MPO", 7), ("MPO", 3)),
-        *_LOW_RANK,
-        "lower",
-        "error at n = 7 - at n = 3, mean over four ratios",
-        both=True,
     ),
     # The margin is that of mpop-fig2-n, here as a share of the error: no error is above 1, so it is the stricter one.
     "mpop-fig2-plans-n": Studied(

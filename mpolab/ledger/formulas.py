@@ -198,8 +198,8 @@ def information_of_tensors() -> list[Line]:
     return [
         Line("of a Gaussian 96 x 96 matrix, per cent of the entropy that the central tensor's bonds have:",
              f"{shares[centre]:.0f}", shares[centre] > 50),
-        Line("and those of the tensors beside it:", "{:.0f} and {:.0f}".format(*beside), max(beside) < 50),
-        Line("of each tensor with bonds halved:", halved, shares[centre] / 2 > 50),
+        Line("and those of the tensors beside it:", "{:.0f} and {:.0f}".format(*beside), max(beside) < shares[centre]),
+        Line("of each tensor with bonds halved:", halved, max(shares) == shares[centre]),
     ]  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..recipes import recipe_named
 from ..tasks import task_named
-from .again import GROWTH_ALBERT, PLANS, TREND_LARGER, Again, other
+from .again import GROWTH_ALBERT, Again, other
 from .compared import Compared, Measured, Pair, one
 from .evidence import EVIDENCE
-from .evidence_mpobert import TASK_3, gained, sooner
+from .evidence_mpobert import TASK_3, gained
 from .evidence_mpoe import BLEU_2, PERPLEXITY, apart, perplexity, writing
 from .evidence_mpop import ENDS, FOUR
 from .studies import (
@@ -24,8 +24,6 @@ from .studies import (
     Values,
     centres_of,
     depths_of,
-    errors_by_plan,
-    errors_of,
     growth_of,
     levels_of,
     times_as_fast,
@@ -137,16 +135,6 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
             _at_step(_AT_DENSE_SIZE, [f"mpop-{task}-{{}}" for task in FOUR]),
         ),
     ),
-    "mpop-fig2-capacity": (
-        other("mpop-fig2-capacity", "five tensors and three", errors_of(("MPO", 5), ("MPO", 3))),
-        other("mpop-fig2-capacity", "seven tensors and five", errors_of(("MPO", 7), ("MPO", 5))),
-        other(
-            "mpop-fig2-capacity",
-            "nine tensors and three, the query matrices of five layers at ratio 0.7",
-            errors_by_plan(0.7, "n = 9", "n = 3"),
-            **PLANS,
-        ),
-    ),
     "mpop-tab4-rte": (
         _by_loss("mpop-tab4-rte"),
         Again("the rows of every step, at the last", _at_step(-1, [f"mpop-rte-{{}}{end}" for end in ENDS])),
@@ -176,12 +164,6 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
         other("mpobert-tab6-days", "a fused activation alone", times_as_fast("fused GELU")),
         other("mpobert-tab6-days", "attention, optimizer, heads and rebuilding as well", times_as_fast(TOGETHER)),
     ),
-    "mpobert-fig3-times": (
-        Again(
-            "hidden tokens of the rows that choose, after 20 updates and after 60",
-            sooner("evaluations | 0 | mlm_loss", "evaluations | 2 | mlm_loss", "loss on hidden tokens, nats"),
-        ),
-    ),
     "mpobert-fig3-negligible": (Again("four times the updates", gained("continued-longer")),),
     "mpobert-fig3-continued": (
         _by("the share of hidden tokens that are found", "mpobert-fig3-continued", "scores | test | mlm_accuracy"),
@@ -190,11 +172,8 @@ LOOKS: Mapping[str, tuple[Again, ...]] = {
     "mpobert-fig4-albert": _depths("mpobert-fig4-albert", levels_of, "albert-mini"),
     "mpobert-fig4-mpobert": _depths("mpobert-fig4-mpobert", trends_of, "mpobert-mini", "albert-mini"),
     "mpobert-fig4-lower": (
-        other("mpobert-fig4-lower", "albert-mini in its place", depths_of(TASK_3, "albert-mini")),
-        other("mpobert-fig4-lower", "MiniLM in its place", depths_of(TASK_3, "minilm")),
-        other("mpobert-fig4-lower", "MiniLM's depth in place of 0.5", depths_of(TASK_3, "mpobert-mini", "minilm")),
-        other("mpobert-fig4-lower", "the best layer", depths_of(TASK_3, "mpobert-mini", depth="peak")),
-        other("mpobert-fig4-lower", "2,000 rows to learn from", depths_of(TASK_3, "mpobert-mini"), **TREND_LARGER),
+        other("mpobert-fig4-lower", "MiniLM in ALBERT's place", depths_of(TASK_3, "mpobert-mini", "minilm")),
+        other("mpobert-fig4-lower", "the middle in its place", depths_of(TASK_3, "mpobert-mini")),
     ),
     "mpobert-tab2-albert": (_by_loss("mpobert-tab2-albert", "SST-2", "MRPC", "RTE"),),
     "mpobert-tab3-albert": (_by_loss("mpobert-tab3-albert"),),

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from ..mpoe_glue import LONGER, TASKS
-from .again import GROWTH_ALBERT, PLANS, PLANS_FFN, TREND_LARGER, Again, found_of, other
+from .again import GROWTH_ALBERT, PLANS_FFN, TREND_LARGER, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
 from .evidence_mpoe import BLEU_2, LOSS, apart, glue, left_out, perplexity, superior, writing
 from .evidence_mpop import NINE
-from .studies import Studied, errors_by_plan, errors_of, growth_of, masked_with, pace_of, spread_of, times_as_fast
+from .studies import Studied, errors_of, growth_of, masked_with, pace_of, spread_of, times_as_fast
 
 LEAST_TRIED = 2
 
@@ -231,21 +231,6 @@ REMEDIES: Mapping[str, Remedy] = {
             ),
         )
     ),
-    "mpop-fig2-capacity": Remedy(
-        tuple(
-            other(
-                "mpop-fig2-capacity",
-                f"{about} at ratio {ratio:g}",
-                errors_by_plan(ratio, "n = 7", "n = 3", case),
-                **made,
-            )
-            for about, case, made in (
-                ("the query matrices of five layers", "plans", PLANS),
-                ("the widening matrices of the FFN", "plans-ffn", PLANS_FFN),
-            )
-            for ratio in (0.3, 0.5, 0.7)
-        )
-    ),
     "mpop-alg2-growth": Remedy(
         tuple(
             other("mpop-alg2-growth", about, growth_of(level, *cut))
@@ -297,6 +282,7 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "mpobert-fig4-albert": _trends("mpobert-fig4-albert"),
     "mpobert-fig4-mpobert": _trends("mpobert-fig4-mpobert"),
+    "mpobert-fig4-lower": _trends("mpobert-fig4-lower"),
     "mpobert-tab2-albert": Remedy(
         (
             Again(

@@ -263,16 +263,6 @@ def spread_of(ratio: float, *plans: str, case: str = "plans") -> Callable[[Path]
     return _by_seed(case, {"ratio": [ratio]} | ({"plan": plans} if plans else {}), number)
 
 
-def errors_by_plan(ratio: float, first: str, second: str, case: str = "plans") -> Callable[[Path], Values]:
-    """The errors of two plans at a ratio."""
-
-    def number(rows: list[dict[str, Any]]) -> tuple[float, float]:
-        found = {row["plan"]: row["error"] for row in rows}
-        return found[first], found[second]
-
-    return _by_seed(case, {"ratio": [ratio], "plan": [first, second]}, number)
-
-
 def growth_of(level: str, *cut: int | str, case: str = "growth") -> Callable[[Path], Values]:
     """By how much an error grows a layer, and 1: the geometric mean of all steps behind the layer that was cut.
 

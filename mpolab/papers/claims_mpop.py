@@ -52,10 +52,11 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "mpop-eq6-centre",
-        "By the entropy of its bonds, most of a matrix's information is in the central tensor.",
+        "The bonds of the central tensor have most of the entropy, more than those of any other.",
         says="'most of the information in an original matrix will be concentrated in the central tensor'",
-        note="eq. 6 gives a number to each bond and none to a tensor; a bond lies between two, and how much of it is "
-        "whose is not said",
+        note="eq. 6 gives a number to each bond and none to a tensor; a bond lies between two, so that shares add up "
+        "to 200 %, and where it is halved between them no tensor of any matrix can have more than half; a matrix built "
+        "from small factors has no entropy at all (mpop-eq6-grows)",
     ),
     Claim(
         "mpop-eq6-values",
@@ -125,8 +126,8 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-tab2-capacity",
         "With the same d, more tensors can do more.",
         says="'the algorithm capacity is larger with the increase of n (more tensors)'",
-        note="what capacity is is not said; here the numbers that there are, and the matrices that can be reached; of "
-        "errors at the same ratio there is a row of its own",
+        note="the same d, as the table has 'common parameters'; what capacity is is not said: here the numbers "
+        "that there are, and the matrices that can be reached; of errors at the same ratio see mpop-fig2-n",
     ),
     Claim("mpop-tab2-svd", "The SVD is the MPO with n = 2.", says="MPO (n=2) (SVD)"),
     Claim(
@@ -346,13 +347,6 @@ CLAIMS: tuple[Claim, ...] = (
         "mpop-fig2-n",
         "The error is about the same for n = 3, 5 and 7.",
         says="'relatively stable with respect to the number of local tensors'",
-    ),
-    Claim(
-        "mpop-fig2-capacity",
-        "At the same ratio seven tensors have a smaller error than three.",
-        says="'the algorithm capacity is larger with the increase of n (more tensors)'",
-        note="said beside Table 2, where d is what methods have in common; read here as what is left over by as many "
-        "numbers",
     ),
     Claim(
         "mpop-fig2-plans-n",
