@@ -14,7 +14,7 @@ import pytest
 from command_line import elsewhere, paragraph  # noqa: F401
 
 from mpolab import cli, crew, ledger, locks, papers, recipes, runs
-from mpolab.errors import DataNotFoundError, TrainingError
+from mpolab.errors import DataNotFoundError, TrainingError, UnknownNameError
 from mpolab.ledger import flops, hours, parallel, study_runs
 from mpolab.ledger.arithmetic import Arithmetic
 from mpolab.ledger.compared import Compared, one
@@ -509,3 +509,12 @@ def test_auto_needs_to_know_what_is_free(elsewhere_too, monkeypatch):
     monkeypatch.setattr(parallel, "places", lambda processes: ("rss", (crew.Place(),)))
     with pytest.raises(TrainingError, match="does not tell how much memory is free"):
         parallel.run_side_by_side(work("mpop-tab1", "smoke"), progress=False)
+
+
+def test_a_number_that_one_scale_alone_has_keeps_no_other_from_being_run(monkeypatch):
+    alone = dataclasses.replace(ledger.EVIDENCE["mpobert-fig3-negligible"], among=("laptop",))
+    monkeypatch.setitem(ledger.EVIDENCE, "mpobert-fig3-negligible", alone)
+    for scale in ("smoke", "laptop", "gpu"):
+        ledger.check_scale("mpobert-fig3", scale)
+    with pytest.raises(UnknownNameError, match="all have: smoke, laptop, gpu"):
+        ledger.check_scale("mpobert-fig3", "paper")
