@@ -83,12 +83,12 @@ _MORE_ROWS = {
 STUDIES = {
     "mpop": Study(
         "learning_rates.json", "mpop-sst-2-{}",
-        rates(("full", "full-mpo", "lfa", "last-2", "central"), (1e-4, 3e-4, 1e-3)),
+        rates(("full", "full-mpo", "lfa", "last-1", "last-2", "last-3", "central"), (1e-4, 3e-4, 1e-3)),
         {"select": 500, "dev": 32}, best_accuracy,
     ),
     "mpobert": Study(
-        "mpobert_learning_rates.json", "table1-sst-2-{}", rates(("albert-mini",), (1e-4, 3e-4, 1e-3)), {"dev": 32},
-        best_accuracy,
+        "mpobert_learning_rates.json", "table1-sst-2-{}",
+        rates(("albert-mini", "mpobert-mini", "minilm"), (1e-4, 3e-4, 1e-3)), {"dev": 32}, best_accuracy,
     ),
     "experts": Study(
         "experts_learning_rates.json", "experts-{}", rates(("dense", "mpoe"), (5e-4, 1e-3, 2e-3)),
