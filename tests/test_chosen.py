@@ -40,15 +40,16 @@ def test_rates_are_the_best_of_three(file):
     content, (recipe, best) = tried(file), RATES[file]
     for name, scores in content["scores"].items():
         found = RECIPES[recipe.format(name)].at("laptop")
-        assert len(scores) == 3 and float(best(scores, key=scores.get)) == found.settings.lr, name
+        here = scores[f"{found.settings.lr:g}"]
+        assert len(scores) == 3 and here == best(scores.values()), name  # of last-3 two are
         assert content["seed"] not in found.seeds
         rows = content.get("rows", {})  # the oldest file does not say
         assert rows.get("dev", rows.get("test", 0)) <= 32  # a run needs some; nobody looked at them
 
 
 def test_what_is_alike_has_the_rate_of_what_was_tried():
-    """Squeezing as lightweight fine-tuning; all last layers as two of them; all of MPOBERT as albert-mini."""
-    for alike, tried_for in (("squeezed", "lfa"), ("straight", "lfa"), ("last-1", "last-2"), ("last-3", "last-2")):
+    """Squeezing as lightweight fine-tuning; all of MPOBERT as albert-mini."""
+    for alike, tried_for in (("squeezed", "lfa"), ("straight", "lfa")):
         assert COMPARED[alike][1] == COMPARED[tried_for][1]
     for name in ("table1-sst-2-mpobert-mini", "table1-rte-minilm", "table45-sst-2-rank-8"):
         assert RECIPES[name].at("laptop").settings.lr == RECIPES["table1-sst-2-albert-mini"].at("laptop").settings.lr

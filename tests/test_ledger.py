@@ -1103,6 +1103,7 @@ def sections_of(path):
         ("02_entanglement", "3", ["mpop-eq6-centre"]),
         ("02_entanglement", "8", ["mpop-tab3-count-full", "mpop-tab3-count-lfa", "mpop-tab3-lfa"]),
         ("03_mpobert", "1", ["mpobert-tab1-depth"]),
+        ("04_mpoe", "10", ["mpoe-tab1-news", "mpoe-tab1-reviews", "mpoe-tab1-diversity"]),
         ("04_mpoe", "11", ["mpoe-alg1-cost", "mpoe-eq4-cost"]),
     ],
 )

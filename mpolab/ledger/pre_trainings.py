@@ -43,7 +43,7 @@ CHANGED: dict[str, tuple[Recipe, ...]] = {
     "mpobert-fig3": (_twelve("scratch", max_steps=50_000, init="scratch"),),
 }
 """Item -> further ones: of the ranks that were "trained" and, taken alike, of what was left out; from scratch, which
-"requires around 50k steps". How long ALBERT itself was pre-trained further for Figure 3 is not printed: not counted.
+"requires around 50k steps". How long ALBERT itself was pre-trained further for Figure 3 is not printed.
 """
 
 

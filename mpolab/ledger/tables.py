@@ -105,6 +105,7 @@ _MPOBERTS = {
         for depth in ("24", "48", "48+")
     },
 }
+_IN_CLUSTERS = _total(_moe("t5-large", "moefication", "its neurons in clusters, the routers left out", routers=False))
 _EIGHT, _SIXTEEN = "eight experts", "sixteen experts"
 _MOE = _total(_moe("gpt2", "moe", _EIGHT))
 _MPOE = _total(_moe("gpt2", "mpoe", _EIGHT))
@@ -339,7 +340,9 @@ GRIDS: dict[str, Grid] = {
                     "the neurons in eight clusters",
                     "experts-glue-{task}-moefication",
                     ("experts-glue-{task}-moefication-longer", _MORE_OF_BOTH),
+                    _IN_CLUSTERS,
                 ),
+                "T5-Large +MoEfication++": Beside(counted=_IN_CLUSTERS),
                 "T5-Large +Switch": Beside(counted=_total(_moe("t5-large", "switch", _EIGHT))),
                 "T5-Large +MPOE": Beside(counted=_total(_moe("t5-large", "mpoe", _EIGHT))),
                 "T5-Base": Beside(
