@@ -28,7 +28,6 @@ def tried(name):
 
 RATES = {
     "learning_rates.json": ("mpop-sst-2-{}", max),
-    "mpobert_learning_rates.json": ("table1-sst-2-{}", max),
     "experts_learning_rates.json": ("experts-{}", min),  # a loss
     "experts_glue_learning_rates.json": ("experts-glue-sst-2-{}", max),
     "experts_rivals.json": ("experts-{}", min),
@@ -45,6 +44,21 @@ def test_rates_are_the_best_of_three(file):
         assert content["seed"] not in found.seeds
         rows = content.get("rows", {})  # the oldest file does not say
         assert rows.get("dev", rows.get("test", 0)) <= 32  # a run needs some; nobody looked at them
+
+
+def test_the_rate_of_mpoberts_table_is_the_best_by_the_mean_of_the_models():
+    """As more rows and few shots are chosen. For MiniLM alone it is the second, by three answers of two hundred."""
+    content = tried("mpobert_learning_rates.json")
+    assert set(content["scores"]) == set(MODELS) and content["rows"]["select"] == 200 and content["rows"]["dev"] <= 32
+    sums = {rate: sum(scores[rate] for scores in content["scores"].values()) for rate in ("0.0001", "0.0003", "0.001")}
+    assert max(sums, key=sums.get) == "0.0001"
+    assert all(set(scores) == set(sums) for scores in content["scores"].values())
+    for model in MODELS:
+        recipe = RECIPES[f"table1-sst-2-{model}"]
+        assert recipe.at("laptop").settings.lr == 1e-4 and content["seed"] not in recipe.seeds
+    best_of = {model: max(of_model, key=of_model.get) for model, of_model in content["scores"].items()}
+    assert best_of == {"albert-mini": "0.0001", "mpobert-mini": "0.0001", "minilm": "0.0003"}
+    assert content["scores"]["minilm"]["0.0003"] - content["scores"]["minilm"]["0.0001"] == 1.5
 
 
 def test_what_is_alike_has_the_rate_of_what_was_tried():
