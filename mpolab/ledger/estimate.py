@@ -125,7 +125,7 @@ class Seconds:
                     return Estimate(1, counted.flops * each, f"by records of scale {other} and the ratio of FLOPs")
         device = rate(scale, recipe.at(scale).settings.precision)
         by = f"by FLOPs at {device.about}, and small models take longer"
-        by += ", as does squeezing, which is not counted" if recipe.method == "mpop" else ""
+        by += ", as does squeezing, whose updates are left out" if recipe.method == "mpop" else ""
         return Estimate(1, counted.flops / device.flops, by, least=True)
 
     def _of_an_operation(self, name: str, scale: str, other: str) -> float | None:
