@@ -43,8 +43,8 @@ class Recipe:
     settings: of the training. train, select, dev: rows of each split, None = as `TaskData.sample` has it.
     source: of the data: None = a folder if one is given, else the hub, else offline; or one of these by name.
     seeds: those that are reported. scales: {scale: what is different there}, by the names of fields of this class
-    or of Settings; only these scales can be run. as_printed: those of them that begin with a
-    paper's pre-trained model and have all of its data.
+    or of Settings; only these scales can be run. as_printed: those of them that begin with a paper's pre-trained model
+    and have all of its data.
 
     Raises UnknownNameError for a scale or field that does not exist. A method or an option that does not exist is found
     by `recipes.run`, before it does anything else: the table of methods is open.

@@ -75,8 +75,8 @@ class Seconds:
             return all(record.fields.get(key) == getattr(recipe, key) for key in keys)
 
         own = [record.seconds for record in here if record.recipe == name]
-        if own:
-            return median(own)
+        if own or not here:
+            return median(own) if own else None
         counted = flops.of_recipe(recipe_named(name), scale)
         for mine in (
             [record for record in here if like(record, "model", "method")],

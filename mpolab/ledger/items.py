@@ -173,7 +173,7 @@ def check_scale(item: str, scale: str) -> None:
     """Raises UnknownNameError where one of the item's claims has nothing to run there, with the commands that work."""
     decided = [each for each in _evidence_of(item, remedies=False) if isinstance(each, Compared)]
     common = [
-        scale for scale in runs.SCALES if all(each.pairs_at(scale) for each in decided if scale in each.among)
+        here for here in runs.SCALES if all(each.pairs_at(here) for each in decided if here in each.among)
     ]  # numbers that are there at some scales alone keep no other from being run
     if scale in common:
         return
