@@ -50,12 +50,6 @@ def _weights(case: str, cost: str) -> dict[str, str]:
 
 GROWTH_ALBERT = _weights("growth-albert", "about two minutes")
 PLANS_FFN = _weights("plans-ffn", "some seconds")
-TREND_LARGER = {
-    "file": "probing_trend_larger.json",
-    "command": "python scripts/trend_study.py --data-dir DIR --larger",
-    "cost": "about 25 min of a core",
-}
-"""More rows for the probes, without MiniLM."""
 
 
 def found_of(several: Iterable[Again], results: Path) -> list[tuple[Again, Found]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from ..mpoe_glue import LONGER, TASKS
-from .again import GROWTH_ALBERT, PLANS_FFN, TREND_LARGER, Again, found_of, other
+from .again import GROWTH_ALBERT, PLANS_FFN, Again, found_of, other
 from .compared import Compared, Found, Measured, one, ways
 from .evidence import EVIDENCE
 from .evidence_mpobert import ablated, hidden_loss
@@ -77,7 +77,12 @@ _TRENDS_TRIED = ("2,000 rows for the probes to learn from", "the first token in 
 
 def _trends(id: str) -> Remedy:
     study: Studied = EVIDENCE[id]  # type: ignore[assignment]
-    larger = replace(study, **TREND_LARGER)
+    larger = replace(  # without MiniLM
+        study,
+        file="probing_trend_larger.json",
+        command="python scripts/trend_study.py --data-dir DIR --larger",
+        cost="about 25 min of a core",
+    )
     return Remedy(
         (Again("2,000 rows to learn from and 1,000 to test on", larger),),
         _TRENDS_TRIED,
